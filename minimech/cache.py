@@ -34,8 +34,12 @@ class ActivationCache(Mapping):
     was edited in place is not handed out again.
     """
 
-    def __init__(self, saved: dict[str, Tensor], model, tokens: Tensor):
-        self.model, self.tokens = model, tokens  # tokens [b p]
+    def __init__(self, saved: dict[str, Tensor], model, tokens: Tensor, start: int = 0):
+        self.model, self.tokens, self.start = (
+            model,
+            tokens,
+            start,
+        )  # tokens [b p], the first at start
         self._saved = {name: x.clone() if x.is_inference() else x for name, x in saved.items()}
         self._versions = {name: self._edits(x) for name, x in self._saved.items()}
 
@@ -100,6 +104,8 @@ class ActivationCache(Mapping):
 
     def past(self, upto: int | None = None) -> Past:
         """Return keys and values of the positions before `upto`: a run can start there."""
+        if self.start:
+            raise MinimechError(f"this run began at position {self.start}: its own `past` has more")
         layers = range(self.model.cfg.n_layers)
         return Past({i: (self["k", i][:, :upto], self["v", i][:, :upto]) for i in layers})
 

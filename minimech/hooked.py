@@ -46,7 +46,7 @@ class HookedTransformer(Transformer):
     ):
         """Run the model: text or tokens -> logits [b p v].
 
-        `return_type`: "logits", "loss" (mean next-token cross-entropy in nats) or "both".
+        `return_type`: "logits", "loss" (mean next-token cross-entropy in nats), "both" or None.
         `stop_at_layer`: return the residual stream [b p d] that enters that layer instead.
         `past`: keys and values of the positions before `input`; this run extends it.
         """
@@ -80,7 +80,7 @@ class HookedTransformer(Transformer):
             names_filter = self._sites_before(stop_at_layer)
         tap = self._tap(tokens, past, fwd_hooks, names_filter)
         output = self._run(tokens, tap, stop_at_layer, past, return_type)
-        return output, ActivationCache(tap.saved, self, tokens)
+        return output, ActivationCache(tap.saved, self, tokens, tap.start)
 
     def loss_fn(self, logits: Tensor, tokens: Tensor, per_token: bool = False) -> Tensor:
         """Cross-entropy of each next token in nats: [b p v], [b p] -> mean, or [b p-1] per token.
@@ -90,9 +90,9 @@ class HookedTransformer(Transformer):
         if tokens.shape[1] < 2:
             raise MinimechError("a loss needs two tokens: one to predict from, one to predict")
         targets = tokens[:, 1:].to(logits.device)  # [b p-1]
-        losses = F.cross_entropy(
-            logits[:, :-1].transpose(1, 2).nan_to_num(), targets, reduction="none", ignore_index=PAD
-        )  # [b p-1]
+        rows = logits[:, :-1].flatten(0, 1)  # [b*(p-1) v]
+        losses = F.cross_entropy(rows, targets.flatten(), ignore_index=PAD, reduction="none")
+        losses = losses.view(targets.shape)  # [b p-1]
         return losses if per_token else losses.sum() / (targets != PAD).sum()
 
     @torch.no_grad()
@@ -191,17 +191,17 @@ class HookedTransformer(Transformer):
 
     # ---- the few lines behind all of these ----------------------------------------------------
 
-    def _run(self, tokens: Tensor, tap: Tap, stop: int | None, past: Past | None, return_type: str):
+    def _run(self, tokens: Tensor, tap: Tap, stop: int | None, past: Past | None, return_type):
         n_layers = self.cfg.n_layers
         if stop is not None and not -n_layers <= stop <= n_layers:
             raise MinimechError(f"stop_at_layer {stop} is not a layer: this model has {n_layers}")
-        if return_type not in ("logits", "loss", "both"):
+        if return_type not in ("logits", "loss", "both", None):
             raise MinimechError(f"return_type is 'logits', 'loss' or 'both', not {return_type!r}")
         output = super().forward(tokens.clamp(min=0), tap, stop, past)
         tap.check_all_fired()
         output = Tap(beyond=self._beyond(tokens)).hide("output", output)
-        if return_type == "logits" or stop is not None:
-            return output
+        if return_type in ("logits", None) or stop is not None:
+            return output if return_type else None
         loss = self.loss_fn(output, tokens)
         return loss if return_type == "loss" else (output, loss)
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from minimech import MinimechError
 
 # Every site and its shape. b batch, p position, q/k query/key position, h head, d d_model,
-# e d_head, m d_mlp, v d_vocab. With `past`, p and q count the positions of this run, k also those before it.
+# e d_head, m d_mlp, v d_vocab. With `past`, p and q count this run's positions, k all of them.
 EMBED_SITES = {"hook_embed": "b p d", "hook_pos_embed": "b p d"}
 BLOCK_SITES = {
     "hook_resid_pre": "b p d",

@@ -161,7 +161,7 @@ def test_gradients_equal_finite_differences(model, frozen):
     ]
     slope = (ends[0] - ends[1])[:, -1, 7].sum() / (2 * step)
     model.to(torch.float32)
-    slope = float(slope)
+    slope = float(slope.detach())
     assert abs(slope - float((found["grad"] * direction).detach().sum())) < 1e-3 * abs(slope)
     model.zero_grad()
 
@@ -295,3 +295,16 @@ def test_hooks_with_a_past_see_this_step_and_know_where_it_begins(model):
     for step in (TOKENS[:, :4], TOKENS[:, 4:5], TOKENS[:, 5:]):
         model.run_with_hooks(step, [("blocks.0.attn.hook_pattern", look)], past=past)
     assert starts == [(0, [2, 4, 4, 4]), (4, [2, 4, 1, 5]), (5, [2, 4, 4, 9])]
+    _, cache = model.run_with_cache(TOKENS[:, 4:], past=model.run_with_cache(TOKENS)[1].past(4))
+    with pytest.raises(MinimechError, match="this run began at position 4"):
+        cache.past(2)
+
+
+def test_a_loss_does_not_hide_what_is_not_a_number(model):
+    def poison(resid, hook):
+        resid[0, 2] = float("nan")
+
+    hooks = [("blocks.0.hook_resid_post", poison)]
+    assert model.run_with_hooks(TOKENS, hooks, return_type="loss").isnan()
+    ragged = torch.cat([TOKENS, torch.full((2, 3), PAD)], dim=1)
+    assert torch.equal(model(ragged, return_type="loss"), model(TOKENS, return_type="loss"))
