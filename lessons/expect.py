@@ -1,0 +1,107 @@
+"""Predicted against observed: what a lesson states, held against what it measures.
+
+`Lesson.expect(id, what, predicted, observed, tolerance, source)` in lesson.py prints a row and
+keeps it in out/NN/results.json; here is how a row is judged and written. `python -m lessons.expect`
+(`make results`) gathers the rows of all lessons into one ledger, printed and in out/results.md.
+
+A prediction is a number (with a tolerance), a bound (`at_least`, `at_most`, `Band`), a text, a head
+such as "L1H0", a boolean, or None where there is none: then the row says look. A row outside its
+tolerance says FAIL and the lesson stops; where the disagreement is known, `gap="why"`, it says GAP
+and is shown as such.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = Path(os.environ.get("OUT", ROOT / "out"))
+ROW = "  {status:<4} {id:<5} {what:<44} {predicted:>15} {seen:>12}  {source}"
+HEAD = " " * 57 + f"{'predicted':>15} {'observed':>12}  source"
+
+
+class Disagreement(AssertionError):
+    """What was observed lies outside what was predicted."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """The numbers from `low` to `high`."""
+
+    low: float = -inf
+    high: float = inf
+
+    def __str__(self) -> str:
+        if inf in (-self.low, self.high):
+            return f">= {self.low:.4g}" if self.high == inf else f"<= {self.high:.4g}"
+        return f"{self.low:.4g} to {self.high:.4g}"
+
+
+def at_least(low: float) -> Band:
+    """Predict `low` or more."""
+    return Band(low=low)
+
+
+def at_most(high: float) -> Band:
+    """Predict `high` or less."""
+    return Band(high=high)
+
+
+def agrees(predicted, observed, tolerance: float = 0) -> bool:
+    """Is it what was predicted? Text, heads and booleans must be equal; nan never agrees."""
+    if isinstance(predicted, Band):
+        return predicted.low <= observed <= predicted.high
+    if isinstance(predicted, (bool, str)) or isinstance(observed, (bool, str)):
+        return predicted == observed
+    return abs(predicted - observed) <= tolerance
+
+
+def judge(predicted, observed, tolerance: float = 0, gap: str = "") -> str:
+    """Return ok, FAIL, GAP (a disagreement that is known) or look (nothing was predicted)."""
+    if predicted is None:
+        return "look"
+    return "ok" if agrees(predicted, observed, tolerance) else "GAP" if gap else "FAIL"
+
+
+def written(value, tolerance: float = 0) -> str:
+    """Write a value as the tables do: text with a space at an end in quotes, for it matters."""
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    if isinstance(value, str):
+        return value if value == value.strip() else repr(value)
+    text = str(value) if isinstance(value, (Band, int)) else f"{value:.4g}"
+    return f"{text} ± {tolerance:.4g}" if tolerance else text
+
+
+def ledger(folder: Path = OUT) -> list[dict]:
+    """Gather the rows of all lessons that have run, in order of lesson."""
+    files = sorted(folder.glob("*/results.json"))
+    return [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def markdown(rows: list[dict]) -> str:
+    """Write rows as one Markdown table."""
+    columns = ["status", "id", "what", "predicted", "seen", "source", "model"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    cells = [[str(row[column]).replace("|", "\\|") for column in columns] for row in rows]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells]) + "\n"
+
+
+def main() -> int:
+    """Print and write the ledger; return 1 if any row of it failed."""
+    rows = ledger()
+    if not rows:
+        print("No lesson has run yet: try `make lesson-03`.")
+        return 0
+    print("\n".join([HEAD, *(ROW.format(**row).rstrip() for row in rows)]))
+    (OUT / "results.md").write_text(markdown(rows), encoding="utf-8")
+    failed = sum(row["status"] == "FAIL" for row in rows)
+    print(f"\n{len(rows)} rows, {failed} failed; also in {OUT / 'results.md'}")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The plots that the lessons share: heat map, bars, line; each as a picture and as text.
+
+A figure's title states the finding and its axes say what they hold. Colours differ in lightness, so
+that they survive greyscale and colour blindness; a sign is also a place (bars) or a number (heat
+maps). The text form needs no colour, fits the terminal's width, and says the same over ssh.
+"""
+
+import shutil
+import sys
+import textwrap
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+DARK, LIGHT, GREY = "#1f4e79", "#e3a83b", "#9a9a9a"
+STYLES = [(DARK, "-", "o"), ("#c46a1b", "--", "s"), (GREY, ":", "^"), ("#1c1c1c", "-.", "D")]
+
+
+@dataclass
+class Plot:
+    """A picture, and the same as text."""
+
+    title: str
+    figure: Figure
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.title}\n\n{self.text}"
+
+
+def heatmap(values, rows, columns, title, xlabel, ylabel, unit, signed=False) -> Plot:
+    """Draw a matrix [row column] with a label on each row and column (tokens, layers, heads)."""
+    values = as_array(values)
+    high = np.nanmax(np.abs(values)) or 1.0
+    low = -high if signed else 0.0
+    height = min(9.0, 1.9 + 0.3 * len(rows))
+    figure, axes = blank(title, xlabel, ylabel, (min(9.0, 2.6 + 0.36 * len(columns)), height))
+    colours = "cividis" if signed else "Blues"  # both grow steadily lighter or darker
+    image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 3 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    figure.colorbar(image, label=unit, fraction=0.05)
+    if values.size <= 64:
+        for (row, column), value in np.ndenumerate(values):
+            ink = "black" if ((value - low) / (high - low) > 0.5) == signed else "white"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
+    return Plot(title, figure, text_heatmap(values, rows, columns, signed))
+
+
+def bars(values, labels, title, xlabel, log=False, marked=(), limit=None) -> Plot:
+    """Draw one horizontal bar per named part, first on top.
+
+    Bars named in `marked` stand out; `limit` is a bound to hold them against, drawn as a line.
+    """
+    values, labels = as_array(values), list(labels)
+    figure, axes = blank(title, xlabel, "", (7.0, 1.3 + 0.27 * len(labels)))
+    colours = [LIGHT if label in marked else DARK for label in labels]
+    hatches = ["///" if label in marked else "" for label in labels]
+    axes.barh(range(len(labels)), values, color=colours, hatch=hatches, edgecolor="black", lw=0.4)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set_xscale("log" if log else "linear")
+    axes.axvline(axes.get_xlim()[0] if log else 0, color="black", lw=0.8)
+    if limit is not None:
+        axes.axvline(limit, color="black", lw=1.2, ls="--", label=f"bound {limit:.2g}")
+        axes.legend(loc="lower right", framealpha=1)
+    axes.grid(axis="x", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    return Plot(title, figure, text_bars(values, labels, log))
+
+
+def line(x, series: dict, title, xlabel, ylabel) -> Plot:
+    """Draw one line per named series over the same x; each has its own dash and marker."""
+    figure, axes = blank(title, xlabel, ylabel, (7.0, 3.8))
+    for (name, y), (colour, dash, marker) in zip(series.items(), STYLES * len(series)):
+        axes.plot(as_array(x), as_array(y), dash, color=colour, marker=marker, ms=3.5, label=name)
+    axes.grid(color="#dddddd", lw=0.6)
+    axes.legend(frameon=False)
+    text = "\n".join(f"{name:<24} {sparkline(as_array(y))}" for name, y in series.items())
+    return Plot(title, figure, text)
+
+
+def blank(title: str, xlabel: str, ylabel: str, size: tuple[float, float]):
+    """Make a figure with one pair of axes; a long title wraps."""
+    figure = Figure(figsize=size, dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    figure.suptitle(textwrap.fill(title, int(size[0] * 11)), fontsize=11, ha="left", x=0.02)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def text_heatmap(values, rows, columns, signed=False) -> str:
+    """Draw a matrix with blocks of four shades; with signs, in tenths of the largest value."""
+    values = as_array(values)
+    high = np.nanmax(np.abs(values)) or 1.0
+    label = max(map(len, rows)) + 1
+    room = terminal_width() - label
+    cell = 3 if 3 * len(columns) <= room else 2
+    first = max(0, len(columns) - room // cell)  # what fits: the last columns
+    names = [name if len(name) < cell else str(i)[-2:] for i, name in enumerate(columns)]
+    lines = [" " * label + "".join(f"{name:>{cell}}" for name in names[first:])]
+    for name, row in zip(rows, values):
+        cells = [tenths(v / high) if signed else shade(v / high) * 2 for v in row[first:]]
+        lines.append(f"{name:<{label}}" + "".join(f"{text:>{cell}}" for text in cells).rstrip())
+    steps = ", ".join(f"{mark} to {high * (i + 1) / 4:.2g}" for i, mark in enumerate(blocks()))
+    lines.append(f"in tenths of {high:.3g}" if signed else f"{steps}; . under {high / 20:.2g}")
+    return "\n".join(lines + ([f"(columns {first} and later)"] if first else []))
+
+
+def text_bars(values, labels, log=False) -> str:
+    """Draw one bar of blocks per part; negative ones to the left of the axis."""
+    values = as_array(values)
+    lengths = np.log10(values / values.min()) + 1 if log else values
+    label = max(map(len, labels)) + 2
+    room = terminal_width() - label - 12
+    left, right = max(0.0, -lengths.min()), max(0.0, lengths.max())
+    unit = room / ((left + right) or 1.0)
+    block, axis = blocks()[-1], round(left * unit)
+    lines = []
+    for name, value, length in zip(labels, values, lengths):
+        n = round(abs(length) * unit)
+        bar = block * n if length >= 0 else (block * n).rjust(axis)
+        lines.append(f"{name:<{label}}{value:>10.3g}  " + (" " * axis if length >= 0 else "") + bar)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def sparkline(y, width=48) -> str:
+    """Draw a line as one row of blocks from its least to its largest value, and name both."""
+    y = as_array(y)
+    picked = y[np.linspace(0, len(y) - 1, min(width, len(y))).astype(int)]
+    spread = (y.max() - y.min()) or 1.0
+    levels = "▁▂▃▄▅▆▇█" if unicode_works() else "_.-=*#"
+    drawn = "".join(levels[int((v - y.min()) / spread * (len(levels) - 1))] for v in picked)
+    return f"{drawn}  {y[0]:.3g} to {y[-1]:.3g}"
+
+
+def token_labels(str_tokens) -> list[str]:
+    """Number a prompt's tokens and show the space that belongs to a word: " Mary" -> "4 ·Mary"."""
+    names = ["BOS" if token == "<|endoftext|>" else token for token in str_tokens]
+    return [f"{i} {name.replace(' ', '·')}" for i, name in enumerate(names)]
+
+
+def shade(share: float) -> str:
+    """Pick one of four shades for 0 to 1; a dot below 0.05, nothing at 0."""
+    if share < 0.05:
+        return "." if share > 0 else " "
+    return blocks()[min(3, int(share * 4))]
+
+
+def tenths(share: float) -> str:
+    """Write -1 to 1 in tenths, zero as a dot."""
+    return f"{round(share * 10)}" if round(share * 10) else "·"
+
+
+def blocks() -> str:
+    """Four shades, in plain characters where the terminal cannot show blocks."""
+    return "░▒▓█" if unicode_works() else ".:*#"
+
+
+def unicode_works() -> bool:
+    """Can standard output show block characters?"""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def terminal_width() -> int:
+    """Columns to draw in: the terminal's, at most 100."""
+    return min(100, shutil.get_terminal_size((100, 24)).columns)
+
+
+def as_array(values) -> np.ndarray:
+    """Accept tensors, arrays and lists."""
+    values = values.detach().cpu() if hasattr(values, "detach") else values
+    return np.asarray(values, dtype=float)

@@ -1,0 +1,131 @@
+"""One run of a lesson: the story that is told, the rows that are judged, the figures that are kept.
+
+    lesson = Lesson("03_transformer")
+    model = lesson.load()                                     # MODEL=world, gpt2 or a folder
+    lesson.expect("3.1", "tokens, BOS included", 15, len(tokens), source="counted by hand")
+    lesson.expect("3.3", "layer norm by hand, largest error", at_most(1e-5), error)
+    lesson.show(figures.heatmap(...), "attention")            # as text here, out/03/attention.png
+    lesson.finish()                                           # out/03/index.html
+
+The story stands once, in the comments that open the lesson's `# %%` cells. Whatever a cell shows is
+preceded by its comment, on the terminal and on the page. With PREDICT=1 and a terminal to ask at,
+`expect` asks before it shows. In a notebook the cells themselves are the page, so nothing is told
+twice.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from lessons import page
+from lessons.expect import HEAD, OUT, ROOT, ROW, Disagreement, judge, written
+
+
+class Lesson:
+    """The story, rows and figures of one run; everything lands in out/NN/."""
+
+    def __init__(self, name: str):
+        self.script, self.folder = ROOT / "lessons" / f"{name}.py", OUT / name[:2]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.intro, self.cells = page.read(self.script)
+        self.rows: list[dict] = []
+        self.log: list[tuple] = []  # (cell, row or text or Plot), in the order of the run
+        self.told = 0  # how many cells have been told
+        self.model_name, self.started = "", time.perf_counter()
+        print(f"\n{self.intro}")
+
+    def load(self):
+        """Load what MODEL names: world (default), gpt2 (default once fetched) or a folder."""
+        from minimech import HookedTransformer, MinimechError
+
+        fetched = (ROOT / "weights" / "gpt2" / "model.safetensors").exists()
+        name = os.environ.get("MODEL") or ("gpt2" if fetched else "world")
+        self.model_name = Path(name).name
+        try:
+            return HookedTransformer.from_pretrained(name)
+        except MinimechError as error:
+            sys.exit(f"lesson: {error}")
+
+    def expect(self, id, what, predicted, observed, tolerance=0, source="", gap=""):
+        """Hold an observation against its prediction: print the row, keep it, raise if outside."""
+        self._tell()
+        reader = ask(what)
+        observed = observed.item() if hasattr(observed, "item") else observed  # of a tensor
+        status = judge(predicted, observed, tolerance, gap)
+        row = {"id": id, "what": what, "predicted": written(predicted, tolerance)}
+        row |= {"seen": written(observed), "observed": observed, "tolerance": tolerance}
+        row |= {"status": status, "pass": status == "ok", "gap": gap}
+        row |= {"source": "" if predicted is None else source}
+        row |= {"reader": reader, "model": self.model_name, "minimech": version()}
+        self._keep(row | {"seconds": round(time.perf_counter() - self.started, 2)})
+        if status == "FAIL":
+            self.finish()
+            said, got = row["predicted"], row["seen"]
+            raise Disagreement(f"{id}, {what}: predicted {said}, observed {got}. {source}")
+
+    def show(self, item, name: str = "") -> None:
+        """Print a text, or a Plot as text; with a name the picture is kept as out/NN/name.png."""
+        self._tell()
+        self.log.append((self.told - 1, item))
+        print(f"\n{item}")
+        if name:
+            item.figure.savefig(self.folder / f"{name}.png")
+
+    def finish(self) -> None:
+        """Write the page, and say how many predictions held."""
+        self._tell()
+        count = Counter(row["status"] for row in self.rows)
+        rows = ", ".join(f"{n} {status}" for status, n in count.items())
+        seconds = time.perf_counter() - self.started
+        self.summary = f"Model: {self.model_name or 'none'}. Rows: {rows}. {seconds:.0f} seconds."
+        (self.folder / "index.html").write_text(page.html(self), encoding="utf-8")
+        print(f"\n{self.summary}\nThe same with its figures: {self.folder / 'index.html'}")
+
+    def _keep(self, row: dict) -> None:
+        cell, last = self.log[-1] if self.log else (None, None)
+        if cell != self.told - 1 or not isinstance(last, dict):
+            print(f"\n{HEAD}")
+        print(ROW.format(**row).rstrip() + (f"  ({row['gap']})" if row["status"] == "GAP" else ""))
+        self.rows.append(row)
+        self.log.append((self.told - 1, row))
+        text = json.dumps(self.rows, indent=1, ensure_ascii=False)
+        (self.folder / "results.json").write_text(text + "\n", encoding="utf-8")
+
+    def _tell(self) -> None:
+        """Print the comments of all cells up to the one that runs."""
+        line = running_line(self.script)
+        reached = sum(cell.line <= line for cell in self.cells)
+        for cell in self.cells[self.told : reached]:
+            print(f"\n\n{cell.title}\n{'-' * len(cell.title)}\n{cell.prose}")
+        self.told = max(self.told, reached)
+
+
+def running_line(script: Path) -> int:
+    """Return the line of a script that is being executed; 0 if none is, as in a notebook."""
+    frame = sys._getframe()
+    while frame:
+        code = frame.f_code
+        if code.co_name == "<module>" and Path(code.co_filename).name == script.name:
+            return frame.f_lineno
+        frame = frame.f_back
+    return 0
+
+
+def ask(what: str) -> str | None:
+    """Ask for the reader's prediction, if PREDICT=1 and somebody is there to answer."""
+    if os.environ.get("PREDICT") != "1" or not sys.stdin.isatty():
+        return None
+    try:
+        return input(f"  Your prediction. {what}: ").strip() or None
+    except EOFError:
+        return None
+
+
+def version() -> str:
+    """Read minimech's version from the one place where it is written."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return re.search(r'^version = "(.+)"', text, re.MULTILINE)[1]

@@ -1,0 +1,144 @@
+"""A lesson's script as a story, and its run as one HTML file that needs nothing else.
+
+`read` splits a script at its `# %%` lines: the comment that follows is the cell's prose, the rest
+its code. `html` joins the prose with what the run printed and drew. The file holds its figures,
+follows the reader's light or dark setting, and fits a phone: what is wide scrolls in a box of its
+own.
+"""
+
+import ast
+import base64
+import io
+import re
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c1c1c; --soft: #5a5a5a; --paper: #fdfcf9; --box: #f1efe8;
+        --line: #d8d4c8; --good: #1a6b3c; --bad: #a32a12; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e9e6df; --soft: #a9a59b; --paper: #191917; --box: #252522; --line: #3d3c37;
+          --good: #7fcf9c; --bad: #ff9c82; } }
+body { margin: 0 auto; max-width: 46rem; padding: 1rem 1.1rem 4rem; color: var(--ink);
+       background: var(--paper); font: 1.05rem/1.6 Georgia, "Iowan Old Style", serif;
+       overflow-wrap: break-word; }
+h1 { font-size: 1.9rem; line-height: 1.2; } h2 { font-size: 1.3rem; margin: 2.6rem 0 .4rem; }
+.soft, summary, th { color: var(--soft); } summary { cursor: pointer; font-size: .85rem; }
+pre, table, code, summary { font-family: ui-monospace, Menlo, "DejaVu Sans Mono", monospace; }
+code { font-size: .88em; background: var(--box); border-radius: 3px; padding: .05em .25em; }
+pre { font-size: .78rem; line-height: 1.35; margin: .8rem 0; padding: .7rem .8rem;
+      background: var(--box); border-radius: 5px; overflow-x: auto; } pre code { padding: 0; }
+.box { overflow-x: auto; margin: .8rem 0; } table { border-collapse: collapse; font-size: .8rem; }
+td, th { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
+         vertical-align: top; } td:nth-child(3) { min-width: 7rem; } th { font-weight: normal; }
+.ok td:first-child { color: var(--good); } .GAP, .FAIL { color: var(--bad); font-weight: bold; }
+@media (max-width: 30rem) { table { font-size: .72rem; } td, th { padding-right: .45rem; } }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 5px; }
+"""
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+COLUMNS = {"": "status", "row": "id", "what": "what", "predicted": "predicted", "observed": "seen",
+           "source": "source"}  # fmt: skip
+
+
+class Cell(NamedTuple):
+    """One `# %%` cell of a lesson."""
+
+    line: int
+    title: str
+    prose: str
+    code: str
+
+
+def read(script: Path) -> tuple[str, list[Cell]]:
+    """Split a lesson into its docstring and its cells."""
+    source = script.read_text(encoding="utf-8")
+    intro, cells = ast.get_docstring(ast.parse(source)), []
+    lines = source.splitlines()
+    starts = [i for i, line in enumerate(lines) if line.startswith("# %%")]
+    for start, end in zip(starts, starts[1:] + [len(lines)]):
+        body = lines[start + 1 : end]
+        n_prose = next((i for i, line in enumerate(body) if not line.startswith("#")), len(body))
+        prose = "\n".join(line[2:] for line in body[:n_prose])
+        cells.append(Cell(start + 1, lines[start][5:], prose, "\n".join(body[n_prose:]).strip()))
+    return intro, cells
+
+
+def html(lesson) -> str:
+    """Write a finished run as a page: its story with what each cell printed and drew."""
+    question, *rest = lesson.intro.split("\n", 1)
+    body = [f"<h1>{escape(question)}</h1>", paragraphs("".join(rest))]
+    body.append(f'<p class="soft">{escape(lesson.summary)}</p>')
+    for index, cell in enumerate(lesson.cells[: lesson.told]):
+        body += [f"<h2>{escape(cell.title)}</h2>", paragraphs(cell.prose)]
+        body += shown([item for where, item in lesson.log if where == index])
+        code = f"<pre><code>{escape(cell.code)}</code></pre>"
+        body.append(f"<details><summary>the code of this cell</summary>{code}</details>")
+    body += ["<h2>Predicted and observed</h2>", table(lesson.rows)]
+    return PAGE.format(title=escape(question), style=STYLE, body="\n".join(body))
+
+
+def shown(items: list) -> list[str]:
+    """Turn what one cell showed into HTML: rows in a row become one table."""
+    parts, rows = [], []
+    for item in [*items, ""]:
+        if isinstance(item, dict):
+            rows.append(item)
+            continue
+        parts += [table(rows)] if rows else []
+        rows = []
+        parts += [picture(item) if hasattr(item, "figure") else f"<pre>{escape(item)}</pre>"]
+    return parts[:-1]
+
+
+def table(rows: list[dict]) -> str:
+    """Write rows as an HTML table in a box that scrolls."""
+    columns = {name: key for name, key in COLUMNS.items() if any(row[key] for row in rows)}
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    lines = []
+    for row in rows:
+        cells = "".join(f"<td>{escape(str(row[key]))}</td>" for key in columns.values())
+        lines.append(f'<tr class="{row["status"]}">{cells}</tr>')
+    return f'<div class="box"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def picture(plot) -> str:
+    """Put a figure into the page itself; its title is what a screen reader says."""
+    memory = io.BytesIO()
+    plot.figure.savefig(memory, format="png")
+    data = base64.b64encode(memory.getvalue()).decode()
+    return f'<p><img alt="{escape(plot.title, quote=True)}" src="data:image/png;base64,{data}"></p>'
+
+
+def paragraphs(text: str) -> str:
+    """Turn a comment into HTML: paragraphs, lists (- or 1.), `code`, indented lines as they are."""
+    blocks = []
+    for block in re.split(r"\n\s*\n", text.strip("\n")):
+        items = re.split(r"^(?:-|\d+\.) ", block, flags=re.MULTILINE)
+        if block.startswith("    "):
+            blocks.append(f"<pre>{escape(block)}</pre>")
+        elif len(items) > 1:
+            before = f"<p>{inline(items[0])}</p>" if items[0].strip() else ""
+            tag = "ul" if re.search(r"^- ", block, re.MULTILINE) else "ol"
+            listed = "".join(f"<li>{inline(item)}</li>" for item in items[1:])
+            blocks.append(f"{before}<{tag}>{listed}</{tag}>")
+        else:
+            blocks.append(f"<p>{inline(block)}</p>")
+    return "\n".join(blocks)
+
+
+def inline(text: str) -> str:
+    """Escape a text, with what stands in backquotes as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))

@@ -1,0 +1,370 @@
+"""Checkpoints in GPT-2's own file format: load, check, save; fold and centre their weights.
+
+A model is a folder: config.json, model.safetensors (or shards and an index), a tokenizer, perhaps
+SHA256SUMS (see fetch.py). Nothing is unpickled. `load` maps the file into memory and takes views of
+it: there is one copy, pages are read when touched, and an edited weight stays in this process. Each
+tensor is used once; what is missing, extra, misshapen, no float or not finite is refused. That a
+finite number was changed into another shows only by SHA256SUMS, which all that ships has.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from minimech import MinimechError
+from minimech.fetch import check_sums, find, read_json, why, write_sums
+from minimech.hooked import HookedTransformer
+from minimech.hooks import Tap, site_shapes
+from minimech.model import ModelConfig, Transformer
+from minimech.tokens import Tokenizer
+
+# Every tensor: its name in the file -> its name here. Matrices are [in out] in both.
+BLOCK = {
+    "ln_1.weight": "ln1.w", "attn.c_attn.weight": "attn.W_QKV", "attn.c_proj.weight": "attn.W_O",
+    "ln_1.bias": "ln1.b", "attn.c_attn.bias": "attn.b_QKV", "attn.c_proj.bias": "attn.b_O",
+    "ln_2.weight": "ln2.w", "mlp.c_fc.weight": "mlp.W_in", "mlp.c_proj.weight": "mlp.W_out",
+    "ln_2.bias": "ln2.b", "mlp.c_fc.bias": "mlp.b_in", "mlp.c_proj.bias": "mlp.b_out",
+}  # fmt: skip
+OUTSIDE = {
+    "wte.weight": "W_E", "ln_f.weight": "ln_final.w",
+    "wpe.weight": "W_pos", "ln_f.bias": "ln_final.b",
+}  # fmt: skip
+MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # the causal mask, stored by old files
+
+# GPT-2's switches and how they stand here (the two activations are one function).
+SWITCHES = {
+    "model_type": ["gpt2"],
+    "activation_function": ["gelu_new", "gelu_pytorch_tanh"],
+    "scale_attn_weights": [True],
+    "scale_attn_by_inverse_layer_idx": [False],
+    "reorder_and_upcast_attn": [False],
+    "add_cross_attention": [False],
+}
+FOREIGN = {  # how files begin that are often met in a checkpoint's place
+    b"version https://git-lfs": "a git-lfs pointer and not what it points to; run `git lfs pull`",
+    b"<": "a web page; the download went wrong",
+    b"PK": "a pickled checkpoint; convert it to safetensors",
+    b"\x80": "a pickled checkpoint; convert it to safetensors",
+    b"\x89HDF": "a Keras checkpoint; convert it to safetensors",
+    b"GGUF": "a GGUF checkpoint; convert it to safetensors",
+}
+
+
+# ---- loading ------------------------------------------------------------------------------------
+
+
+def from_pretrained(name: str | Path = "world", device: str = "cpu") -> HookedTransformer:
+    """Load a model, frozen, by name ("world", "gpt2", ...) or folder; a GPT-2 is fetched once.
+
+    Raises: MinimechError for an unknown name or device, or a checkpoint absent or not in order.
+    """
+    check_exists(device)
+    return load(find(name), device, Path(name).name)
+
+
+def load(folder: str | Path, device: str = "cpu", name: str | None = None) -> HookedTransformer:
+    """Load a checkpoint, frozen, in float32, without copying it (half precision is converted).
+
+    Raises: MinimechError naming the file, setting or tensor, what it is and what it should be.
+    """
+    folder = Path(folder)
+    cfg = read_config(folder, name or folder.name)
+    check_sums(folder)
+    tokenizer = Tokenizer.from_folder(folder)
+    size = tokenizer.backend.get_vocab_size() if tokenizer else 0
+    if size > cfg.d_vocab:
+        raise MinimechError(f"{folder}: a tokenizer of {size} tokens, a model of {cfg.d_vocab}")
+    model = unfilled(cfg, tokenizer)
+    tensors = open_tensors(folder)
+    for theirs, ours in layout(cfg).items():
+        weight = model.get_parameter(ours)
+        tensor = checked(tensors.pop(theirs, None), f"{folder}: {theirs}", flat(ours, weight).shape)
+        put(model, ours, tensor.view(weight.shape))
+    model.lm_head = model.W_E if cfg.tied else model.lm_head
+    model.b_U = torch.zeros(cfg.d_vocab)
+    check_leftovers(tensors, model, folder)
+    return model.eval() if device == "cpu" else check_device(model.eval(), device)
+
+
+def layout(cfg: ModelConfig) -> dict[str, str]:
+    """Name every tensor of a checkpoint: its name in the file -> its name here."""
+    names = OUTSIDE if cfg.tied else OUTSIDE | {"lm_head.weight": "lm_head"}
+    for layer in range(cfg.n_layers):
+        names = names | {f"h.{layer}.{a}": f"blocks.{layer}.{b}" for a, b in BLOCK.items()}
+    return names
+
+
+def flat(ours: str, weight: Tensor) -> Tensor:
+    """View a weight as the file has it: W_QKV [d 3*h*e], b_QKV [3*h*e], W_O [h*e d]."""
+    axes = {"W_QKV": (1, 3), "b_QKV": (0, 2), "W_O": (0, 1)}.get(ours.rpartition(".")[2])
+    return weight.flatten(*axes) if axes else weight
+
+
+class Unfilled(HookedTransformer):
+    """A model that draws no random weights: on "meta" that alone would import for a second."""
+
+    def init_weights(self) -> None:
+        pass
+
+
+def unfilled(cfg: ModelConfig, tokenizer: Tokenizer | None) -> HookedTransformer:
+    """Build a model of shapes without memory, for `put` to fill."""
+    with torch.device("meta"):
+        model = Unfilled(cfg, tokenizer)
+    model.__class__ = HookedTransformer
+    return model
+
+
+def put(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Make a tensor a frozen parameter of a model, under its dotted name."""
+    owner, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
+
+
+def read_config(folder: Path, name: str) -> ModelConfig:
+    """Read config.json. Raises: MinimechError for what is missing, mistyped or not had here."""
+    path = folder / "config.json"
+    config = read_json(path)
+    for key, allowed in SWITCHES.items():
+        if config.get(key, allowed[0]) not in allowed:
+            raise MinimechError(f"{path}: {key} is {config[key]!r}; only {allowed[0]!r} runs here")
+
+    def number(key, kind, least, most, default=None):
+        value = default if config.get(key) is None else config[key]
+        if type(value) is not kind or not least <= value <= most:
+            got, limits = "missing" if value is None else repr(value), f"from {least} to {most}"
+            raise MinimechError(f"{path}: {key} is {got}; expected {kind.__name__} {limits}")
+        return value
+
+    d_model = number("n_embd", int, 1, 10**6)
+    return ModelConfig(
+        n_layers=number("n_layer", int, 1, 1000),
+        n_heads=number("n_head", int, 1, d_model),
+        d_model=d_model,
+        n_ctx=number("n_positions", int, 1, 10**7, config.get("n_ctx")),
+        d_vocab=number("vocab_size", int, 1, 10**7),
+        d_mlp=number("n_inner", int, 1, 10**7, 4 * d_model),
+        ln_eps=number("layer_norm_epsilon", float, 1e-12, 1.0, 1e-5),
+        tied=number("tie_word_embeddings", bool, False, True, True),
+        model_name=name,
+    )
+
+
+def open_tensors(folder: Path) -> dict[str, Tensor]:
+    """Map a checkpoint, whole or in shards: name, without "transformer.", -> tensor."""
+    index, files = folder / "model.safetensors.index.json", ["model.safetensors"]
+    if index.exists() and not (folder / files[0]).exists():
+        shards = read_json(index).get("weight_map")
+        files = sorted({*map(str, shards.values())}) if isinstance(shards, dict) else []
+        if not files or any(Path(file).name != file for file in files):
+            raise MinimechError(f"{index} names no files beside it in weight_map")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        for name, tensor in open_file(folder / file).items():
+            short = name.removeprefix("transformer.")
+            if short in tensors:
+                raise MinimechError(f"{folder} holds {short} twice, again as {name} in {file}")
+            tensors[short] = tensor
+    return tensors
+
+
+def open_file(path: Path) -> dict[str, Tensor]:
+    """Map one safetensors file: name -> tensor. Raises: MinimechError that says what it is."""
+    if not path.is_file():
+        pickled = sorted(path.parent.glob("*.bin"))
+        hint = f"; {pickled[0].name} is pickled: convert it to safetensors" if pickled else ""
+        raise MinimechError(f"{path} is {'not a file' if path.exists() else 'missing'}{hint}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise MinimechError(f"{path} cannot be read: {why(error)}") from None
+    except Exception as error:  # safetensors has its own, and torch many
+        with path.open("rb") as stream:
+            start = stream.read(64)
+        kind = next((what for magic, what in FOREIGN.items() if start.startswith(magic)), None)
+        kind = kind or (f"truncated, altered or of no known kind ({error})" if start else "empty")
+        raise MinimechError(f"{path} is {kind}") from None
+
+
+def checked(tensor: Tensor | None, name: str, shape: torch.Size) -> Tensor:
+    """Return a tensor of a checkpoint in float32, or say what is wrong with it."""
+    if tensor is None:
+        raise MinimechError(f"{name} is missing from the checkpoint; expected {list(shape)}")
+    if tensor.shape != shape:
+        got = list(tensor.shape)
+        raise MinimechError(f"{name} has shape {got}; config.json makes it {list(shape)}")
+    if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        raise MinimechError(f"{name} holds {tensor.dtype}; weights are float32, 16 or 64, bfloat16")
+    tensor = tensor.float()
+    # A NaN or inf makes the sum one; so may sheer size, hence the second, slower look.
+    bad = 0 if tensor.sum().isfinite() else int((~tensor.isfinite()).sum())
+    if bad:
+        raise MinimechError(f"{name}: {bad} of {tensor.numel():,} values are NaN or infinite")
+    return tensor
+
+
+def check_leftovers(tensors: dict[str, Tensor], model: HookedTransformer, folder: Path) -> None:
+    """Refuse what was not used, other than mask buffers and a second copy of the tied embedding."""
+    head = tensors.pop("lm_head.weight", model.W_E)
+    if not torch.equal(head.float(), model.W_E):
+        raise MinimechError(
+            f"{folder}: config.json ties lm_head.weight to wte.weight, but the two differ; if the "
+            "model has its own unembedding, set tie_word_embeddings to false"
+        )
+    extra = sorted(name for name in tensors if not MASK_BUFFER.fullmatch(name))
+    if extra:
+        more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
+        layers = f"a GPT-2 of {model.cfg.n_layers} layers"
+        raise MinimechError(f"{folder}: {layers} has no place for {', '.join(extra[:3])}{more}")
+
+
+# ---- devices ------------------------------------------------------------------------------------
+
+
+def check_exists(device: str) -> None:
+    """Refuse a device that torch does not know or this machine does not have."""
+    mps = int(torch.backends.mps.is_available())
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": mps}
+    match = re.fullmatch(r"([a-z]+)(?::(\d+))?", str(device))
+    if not match or int(match[2] or 0) >= counts.get(match[1], 0):
+        have = ", ".join(kind for kind, count in counts.items() if count)
+        raise MinimechError(f"there is no device {str(device)!r} here; this machine has {have}")
+
+
+@torch.no_grad()
+def check_device(model: HookedTransformer, device: str) -> HookedTransformer:
+    """Move a model to a device, if it answers there as on the processor.
+
+    Some answer wrong and raise nothing (Apple's mps: TransformerLens issue 1178).
+    Raises: MinimechError with the error, which may be 1e-3 of the largest logit.
+    """
+    check_exists(device)
+    right = golden(model.cpu())  # [2 p v]
+    error = ((golden(model.to(device)) - right).abs().max() / right.abs().max()).item()
+    if not error <= 1e-3:  # or NaN
+        model.cpu()
+        raise MinimechError(
+            f"{device} computes this model wrong: its logits differ from the processor's by "
+            f"{error:.1e} of the largest, over 1e-3. Use device='cpu', or another version of torch"
+        )
+    return model
+
+
+def golden(model: HookedTransformer) -> Tensor:
+    """Answer a fixed prompt with fused and with explicit attention: [2 p v], on the processor."""
+    tokens = torch.arange(0, 37 * min(16, model.cfg.n_ctx), 37) % model.cfg.d_vocab  # [p]
+    tokens = tokens[None].to(model.W_E.device)  # [1 p]
+    look = Tap(site_shapes(model.cfg.n_layers), save="*.hook_pattern")
+    return torch.cat([Transformer.forward(model, tokens, tap).cpu() for tap in (Tap(), look)])
+
+
+# ---- saving and rewriting -----------------------------------------------------------------------
+
+
+def save_pretrained(model: HookedTransformer, folder: str | Path) -> Path:
+    """Write a checkpoint that `load`, or any other GPT-2, reads back bit for bit.
+
+    Files are written aside and renamed, SHA256SUMS first: what a crash cuts short, `load` refuses.
+    Raises: MinimechError if the disk is full or read-only; nothing half-written stays.
+    """
+    if model.b_U.any():
+        raise MinimechError("the file format has no b_U: save the model as it was, unprocessed")
+    folder = Path(folder)
+    existed = folder.exists()
+    tensors = {
+        ("" if ours == "lm_head" else "transformer.") + theirs: flat(
+            ours, model.get_parameter(ours)
+        )
+        for theirs, ours in layout(model.cfg).items()
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as aside:
+            partial = Path(aside)
+            save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
+            (partial / "model.safetensors").chmod(0o644)
+            (partial / "config.json").write_text(json.dumps(hf_config(model), indent=2) + "\n")
+            if model.tokenizer:
+                model.tokenizer.backend.save(str(partial / "tokenizer.json"))
+            files = sorted(path.name for path in partial.iterdir())
+            write_sums(partial, files)
+            for file in ["SHA256SUMS", *files]:
+                (partial / file).replace(folder / file)
+    except (OSError, SafetensorError) as error:
+        if not existed:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise MinimechError(f"the model was not saved in {folder}: {why(error)}") from None
+    return folder
+
+
+def hf_config(model: HookedTransformer) -> dict:
+    """Describe a model as Hugging Face's GPT2LMHeadModel wants it."""
+    cfg, bos = model.cfg, model.tokenizer.bos if model.tokenizer else None
+    sizes = {"vocab_size": cfg.d_vocab, "n_positions": cfg.n_ctx, "n_embd": cfg.d_model}
+    sizes |= {"n_layer": cfg.n_layers, "n_head": cfg.n_heads, "n_inner": cfg.d_mlp}
+    no_dropout = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+    names = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", **sizes, **no_dropout}
+    return names | {
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": cfg.ln_eps,
+        "tie_word_embeddings": cfg.tied,
+        "bos_token_id": bos,
+        "eos_token_id": bos,
+    }
+
+
+@torch.no_grad()
+def processed(
+    model: HookedTransformer,
+    fold_ln: bool = True,
+    center_writing_weights: bool = True,
+    center_unembed: bool = True,
+    fold_value_biases: bool = False,
+) -> HookedTransformer:
+    """Return a rewritten copy with the same log-probabilities; the steps are TransformerLens's.
+
+    fold_ln: a layer norm's w and b move into the weights that read it; they lose their mean over d.
+    center_writing_weights: what writes to the stream loses its mean over d: no layer norm sees it.
+    center_unembed: W_U and b_U lose their mean over v: softmax does not see it.
+    fold_value_biases: b_V moves into b_O: the rows of a pattern sum to 1.
+    """
+    new = unfilled(replace(model.cfg, tied=False), model.tokenizer)
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        put(new, name, weight.clone())
+    new.b_U = model.b_U.clone()
+    attns, mlps = [block.attn for block in new.blocks], [block.mlp for block in new.blocks]
+    if fold_ln:
+        for block, attn, mlp in zip(new.blocks, attns, mlps, strict=True):
+            fold(block.ln1, attn.W_QKV.flatten(1), attn.b_QKV.flatten())
+            fold(block.ln2, mlp.W_in, mlp.b_in)
+        fold(new.ln_final, new.W_U, new.b_U)
+    for attn in attns if fold_value_biases else ():
+        attn.b_O += torch.einsum("he,hed->d", attn.b_V, attn.W_O)
+        attn.b_V.zero_()
+    if center_writing_weights:
+        writers = [W for attn in attns for W in (attn.W_O, attn.b_O)]
+        writers += [W for mlp in mlps for W in (mlp.W_out, mlp.b_out)]
+        for W in (new.W_E, new.W_pos, *writers):
+            W -= W.mean(-1, keepdim=True)
+    if center_unembed:
+        new.lm_head -= new.lm_head.mean(0)
+        new.b_U -= new.b_U.mean()
+    return new.eval()
+
+
+def fold(ln: nn.Module, W: Tensor, b: Tensor) -> None:
+    """Move a layer norm's w and b into W [d n], b [n]: (x w + b) W = x (w W) + b W, in place."""
+    b += ln.b @ W
+    W *= ln.w[:, None]
+    W -= W.mean(0)
+    ln.w.fill_(1)
+    ln.b.zero_()
