@@ -222,7 +222,8 @@ class Transformer(nn.Module):
         self.ln_final = LayerNorm(cfg, "ln_final")
         self.lm_head = self.W_E if cfg.tied else nn.Parameter(torch.empty(cfg.d_vocab, cfg.d_model))
         self.register_buffer("b_U", torch.zeros(cfg.d_vocab), persistent=False)  # GPT-2 has none
-        self.init_weights()
+        if not self.W_E.is_meta:
+            self.init_weights()
 
     def forward(self, tokens: Tensor, tap: Tap = UNTAPPED,
                 stop: int | None = None, past: Past | None = None) -> Tensor:  # fmt: skip

@@ -108,19 +108,10 @@ def flat(ours: str, weight: Tensor) -> Tensor:
     return weight.flatten(*axes) if axes else weight
 
 
-class Unfilled(HookedTransformer):
-    """A model that draws no random weights: on "meta" that alone would import for a second."""
-
-    def init_weights(self) -> None:
-        pass
-
-
 def unfilled(cfg: ModelConfig, tokenizer: Tokenizer | None) -> HookedTransformer:
     """Build a model of shapes without memory, for `put` to fill."""
     with torch.device("meta"):
-        model = Unfilled(cfg, tokenizer)
-    model.__class__ = HookedTransformer
-    return model
+        return HookedTransformer(cfg, tokenizer)
 
 
 def put(model: nn.Module, name: str, tensor: Tensor) -> None:

@@ -513,8 +513,17 @@ def test_a_failed_save_leaves_nothing(tiny, tmp_path, monkeypatch, number, reaso
     assert folder.exists() == existed
 
 
-def test_a_save_cut_short_between_two_files_is_refused_when_loaded(tiny, monkeypatch):
-    model = load(save_pretrained(load(tiny), tiny))
+@pytest.mark.parametrize("there_before", [True, False])
+def test_a_save_cut_short_between_two_files_is_refused_when_loaded(
+    tiny, tmp_path, monkeypatch, there_before
+):
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {f"w{i}": i for i in range(60)} | {"<|endoftext|>": 60}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
+    backend.save(str(tiny / "tokenizer.json"))
+    model, folder = load(tiny), tmp_path / "b"
+    if there_before:
+        save_pretrained(model, folder)
     model.W_pos.mul_(2)
     replace_file, moved = Path.replace, []
 
@@ -526,8 +535,10 @@ def test_a_save_cut_short_between_two_files_is_refused_when_loaded(tiny, monkeyp
 
     monkeypatch.setattr(Path, "replace", power_cut)
     with pytest.raises(KeyboardInterrupt):
-        save_pretrained(model, tiny)
-    refused(tiny, "model.safetensors is truncated or altered")
+        save_pretrained(model, folder)
+    refused(
+        folder, "model.safetensors is " + ("truncated or altered" if there_before else "missing")
+    )
 
 
 # ---- the same model rewritten --------------------------------------------------------------------
