@@ -15,21 +15,22 @@ at a time.
 # along, the logit difference: the logit of Mary minus the logit of John. At 0 the model has no
 # preference between the two; with each 1 that is added, Mary becomes e = 2.7 times as likely
 # compared with John.
-import importlib.util
+import io
 import sys
+from contextlib import redirect_stdout
 from copy import deepcopy
 from pathlib import Path
 from unittest import mock
 
 import torch
 
-if importlib.util.find_spec("lessons") is None:  # started as a file: let Python see the repo
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this clone, before any other
 from lessons import figures
 from lessons.expect import at_least, at_most
 from lessons.lesson import Lesson
 from lessons.techniques import transformer
 from lessons.techniques.bugs import BUGS
+from minimech.verify import verify
 
 # %% 2. The model
 # A stream of numbers, `d_model` wide, runs through the model for each token. A layer has some
@@ -43,7 +44,7 @@ WORLD |= {"logit_diff": at_least(4), "swapped": at_most(0), "source": "weights/R
 GPT2["source"] = "jeffbai996/interp-lab"
 
 lesson = Lesson("03_transformer")
-model = lesson.load()
+model = lesson.load(PROMPT)
 cfg, known = model.cfg, {"gpt2": GPT2, "world": WORLD}.get(lesson.model_name, {})
 source = known.get("source", "")
 n_parameters = sum(weight.numel() for weight in model.parameters())
@@ -55,8 +56,8 @@ lesson.show(
 # %% 3. Tokens
 # The model sees no letters. A text is cut into tokens, and a token is a number: its row in a table.
 # A space belongs to the word that follows it (GPT-2's files write that space as Ġ, we write it as
-# ·). In front goes one token more, BOS, "here a text begins": heads that have nothing to do rest
-# their attention on it.
+# ·). In front goes one token more, BOS, "here a text begins": in GPT-2, heads with nothing to do
+# rest on it.
 #
 # Prediction: 13 words, a comma and BOS make 15. Both Johns get one and the same number, and "John"
 # without its space would get another.
@@ -67,8 +68,8 @@ vocabulary = model.tokenizer.backend.get_vocab()
 no_space = vocabulary.get("John") == vocabulary["ĠJohn"]
 
 lesson.expect("3.1", "tokens, BOS included", 15, tokens.shape[1], source="counted by hand")
-lesson.expect("3.2", "both · John are one token", True, tokens[0, johns].unique().numel() == 1)
-lesson.expect("3.3", 'control: "John" without a space is that token', False, no_space)
+lesson.expect("3.2", "both Johns are one token", True, tokens[0, johns].unique().numel() == 1)
+lesson.expect("3.3", 'control: "John", no space, is that one', False, no_space)
 lesson.show("   ".join(labels[:8]) + "\n" + "   ".join(labels[8:]))
 
 # %% 4. Embeddings
@@ -199,13 +200,13 @@ lesson.show(figures.bars(sizes, names, title, "length of what the part adds"), "
 #
 # Prediction: by hand equals the model but for rounding. On GPT-2 the answer is Mary, with a logit
 # difference of 3.17. Control: let Mary give the drink, and the preference must turn to John.
-def logit_diff(logits):  # [b p v] -> one number, at the last token
-    return logits[0, -1, mary] - logits[0, -1, john]
+def logit_diff(logits):  # [b p v] -> [b], at the last token
+    return logits[:, -1, mary] - logits[:, -1, john]
 
 
 by_hand = transformer.normed(stream, model.ln_final) @ model.W_U  # [p v]
 best = logits[0, -1].softmax(-1).topk(5)
-clean, swapped = logit_diff(logits), logit_diff(model(PROMPT.replace(", John", ", Mary")))
+clean, swapped = logit_diff(logits)[0], logit_diff(model(PROMPT.replace(", John", ", Mary")))
 lesson.expect("11.1", "logits by hand: error", at_most(ROUNDING), error(by_hand, logits[0]))
 words = [model.to_string(i).strip() for i in best.indices]
 lesson.expect("11.2", "the answer", known.get("answer"), words[0], source=source)
@@ -242,19 +243,20 @@ lesson.show(
 
 # %% 13. Replace: what if a head were silent?
 # A hook is a function that the model calls in the middle of a run: it is handed an activation, and
-# the run goes on with what it hands back. `zero_head` hands back z with one head's rows set to 0.
-# We silence every head in turn, and so the head that we opened has all the others as its control.
+# the run goes on with what it hands back. `zero_own_head` sets z of one head to 0, another one in
+# each copy of the prompt: so every head falls silent once, and the head that we opened has all the
+# others as its control.
 #
 # Prediction: the difference falls by exactly what the head wrote. This can fail, and if it does the
 # row says GAP: layers above read what the head wrote, and answer to its absence. Control: a hook
 # that does nothing.
-def silenced(layer, head):  # -> change of the logit difference
-    hooks = [(f"blocks.{layer}.attn.hook_z", transformer.zero_head(head))]
-    return logit_diff(model.run_with_hooks(tokens, fwd_hooks=hooks)) - clean
+def silence(layer):  # -> [h], how the logit difference changes as each head falls silent
+    copies = tokens.expand(cfg.n_heads, -1)  # [h p]
+    hooks = [(f"blocks.{layer}.attn.hook_z", transformer.zero_own_head)]
+    return logit_diff(model.run_with_hooks(copies, fwd_hooks=hooks)) - clean
 
 
-layers, all_heads = range(cfg.n_layers), range(cfg.n_heads)
-changes = torch.tensor([[silenced(one, h) for h in all_heads] for one in layers])  # [l h]
+changes = torch.stack([silence(one) for one in range(cfg.n_layers)])  # [l h]
 idle = model.run_with_hooks(tokens, fwd_hooks=[("*.hook_z", lambda z, hook: None)])
 change, others = changes[layer, head], changes.flatten().abs().median()
 why = "what comes later answers to its absence"
@@ -262,18 +264,18 @@ lesson.expect("13.1", "control: an idle hook", 0, (idle - model(tokens)).abs().m
 lesson.expect("13.2", f"change, {opened} silent", -by_head[opened], change, 0.1, gap=why)
 lesson.expect("13.3", "control: the median head", known.get("median"), others)
 title = f"Silencing {opened} changes the logit difference by {change:+.2f}"
-layer_names, head_names = [f"L{one}" for one in layers], [f"H{h}" for h in all_heads]
+layers, heads = [f"L{i}" for i in range(cfg.n_layers)], [f"H{i}" for i in range(cfg.n_heads)]
 axes = {"xlabel": "head", "ylabel": "layer", "unit": "change of logit difference", "signed": True}
-lesson.show(figures.heatmap(changes, layer_names, head_names, title, **axes), "silenced")
+lesson.show(figures.heatmap(changes, layers, heads, title, **axes), "silenced")
 
 # %% 14. Differentiate: which way is up?
 # Every activation has a gradient: the direction in which a small push raises the logit difference
-# most. A hook catches it with `x.register_hook`. Is it right? Push a little, measure the slope,
-# compare.
+# most. A hook catches it with `x.register_hook`. Is it right? Push a little both ways, and measure
+# the slope.
 #
-# Prediction: the slope along the gradient is the gradient's own length. We measure in 64 bits,
-# where a difference of two close numbers keeps its digits. Control: a random direction of length 1
-# rises less.
+# Prediction: along the gradient, the slope is the gradient's own length. We measure in 64 bits,
+# where the difference of two close numbers keeps its digits. Control: along (1, 1, ..., 1) it is
+# less, by the cosine of the angle between the two.
 exact, caught = deepcopy(model).double(), []
 site = f"blocks.{layer}.attn.hook_z"
 with torch.enable_grad():
@@ -282,56 +284,68 @@ with torch.enable_grad():
 gradient = caught[0][0, -1, head]  # [e]
 
 
-def rise(direction):  # [e] -> slope of the logit difference when z is pushed along it
-    def pushed(t):
-        hooks = [(site, transformer.nudge_head(head, t * direction))]
-        return logit_diff(exact.run_with_hooks(tokens, fwd_hooks=hooks))
-
-    return transformer.slope(pushed, step=1e-4)
+def after(push):  # [e] -> the logit difference, once the head's z at the last token was pushed
+    hooks = [(site, transformer.nudge_head(head, push))]
+    return logit_diff(exact.run_with_hooks(tokens, fwd_hooks=hooks))
 
 
-anywhere = torch.randn(cfg.d_head, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 length = gradient.norm()
-lesson.expect("14.1", "slope / gradient's length", 1, rise(gradient / length) / length, 1e-5)
-other = rise(anywhere / anywhere.norm()) / length
-cosine = torch.cosine_similarity(anywhere, gradient, dim=0).item()
-lesson.expect("14.2", "control: a random direction rises less", at_most(0.9), abs(other))
-lesson.expect("14.3", "its slope is the cosine between the two", cosine, other, 1e-5)
+anywhere = torch.ones(cfg.d_head).double() / cfg.d_head**0.5
+up, other = (transformer.slope(after, one) / length for one in (gradient / length, anywhere))
+lesson.expect("14.1", "slope along the gradient / its length", 1, up, 1e-5)
+cosine = (gradient @ anywhere / length).item()
+lesson.expect("14.2", "control: along (1, 1, ..., 1)", cosine, other, 1e-5)
 
 # %% 15. The proof
 # Now all parts together: `transformer.forward` is the whole model in ten lines, all of it yours by
 # now. We run it in 64 bits and hold the model's logits against it: the model in 32 bits, once with
-# its fast attention and once with the plain one that it takes when somebody looks at a pattern.
+# its fast attention, and once with the plain one that it takes when somebody looks at a pattern.
 #
 # Prediction: 2e-5 at most, a bar that was set before the first measurement; only rounding should be
-# left.
+# left. Control: the next cell.
 by_hand = transformer.forward(tokens[0], exact)  # [p v]
 fast, plain = error(model(tokens)[0], by_hand), error(logits[0], by_hand)
 
 lesson.expect("15.1", "the model: error", at_most(2 * ROUNDING), fast, source="our own bar")
 lesson.expect("15.2", "the model, somebody looking: error", at_most(2 * ROUNDING), plain)
 
-# %% 16. Could it have failed?
-# A proof that cannot fail is no proof. So we plant bugs in the parts written by hand, one at a
-# time. All are slips that people make; none raises, and a model with one of them may still answer "
-# Mary".
+# %% 16. What others found
+# Our own hand could err the way our own model does. So here is what is held against references that
+# share no line with either: a forward in NumPy, 64 bits; TransformerLens's stored answers on random
+# weights, for every activation that has a name; and for GPT-2 what others published. `make verify`
+# prints the same table.
 #
-# Prediction: every one of them shows, by at least ten times the error of cell 15. Which one shows
-# least?
+# Prediction: no row of it fails. Control: the next cell.
+printed = io.StringIO()
+with redirect_stdout(printed):
+    rows = verify(lesson.model_path)
+failed = sum(not row.difference <= row.tolerance for row in rows)
+
+lesson.expect("16.1", "rows of the table", at_least(5), len(rows))
+lesson.expect("16.2", "of these, out of tolerance", 0, failed)
+lesson.show(printed.getvalue().rstrip())
+
+# %% 17. Could it have failed?
+# A proof that cannot fail is no proof. So we plant bugs in the parts written by hand, one at a
+# time: eight slips that people make. None raises, and a model with one of them may still answer
+# Mary.
+#
+# Prediction: every one shows, with at least ten times the error that cell 15 found with no bug.
+# Which shows least? Control: the first bar, where nothing is wrong.
 errors = {"nothing is wrong": fast}
 for bug, (part, wrong) in BUGS.items():
     with mock.patch.object(transformer, part, wrong):
         errors[bug] = error(model(tokens)[0], transformer.forward(tokens[0], exact))
 
 least = min(BUGS, key=errors.get)
-lesson.expect("16.1", "least error of a bug / error without", at_least(10), errors[least] / fast)
+lesson.expect("17.1", "least error of a bug / error without", at_least(10), errors[least] / fast)
 title = f"Every planted bug shows; least of all: {least}"
 lesson.show(
     figures.bars(list(errors.values()), list(errors), title, "error", log=True, limit=2 * ROUNDING),
     "bugs",
 )
 
-# %% 17. Break it
+# %% 18. Break it
 # Three edits. Say what will happen, make one, run the lesson, and put it back.
 #
 # 1. In lessons/techniques/transformer.py, make it `x**2` in gelu: row 9.1 must stop the lesson.

@@ -19,8 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path(os.environ.get("OUT", ROOT / "out"))
-ROW = "  {status:<4} {id:<5} {what:<44} {predicted:>15} {seen:>12}  {source}"
-HEAD = " " * 57 + f"{'predicted':>15} {'observed':>12}  source"
+ROW = "  {status:<4} {id:<5} {what:<40} {predicted:>15} {seen:>11}  {source}"
+HEAD = " " * 54 + f"{'predicted':>15} {'observed':>11}  source"
 
 
 class Disagreement(AssertionError):
@@ -76,7 +76,7 @@ def written(value, tolerance: float = 0) -> str:
     return f"{text} ± {tolerance:.4g}" if tolerance else text
 
 
-def ledger(folder: Path = OUT) -> list[dict]:
+def ledger(folder: Path) -> list[dict]:
     """Gather the rows of all lessons that have run, in order of lesson."""
     files = sorted(folder.glob("*/results.json"))
     return [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
@@ -92,7 +92,7 @@ def markdown(rows: list[dict]) -> str:
 
 def main() -> int:
     """Print and write the ledger; return 1 if any row of it failed."""
-    rows = ledger()
+    rows = ledger(OUT)
     if not rows:
         print("No lesson has run yet: try `make lesson-03`.")
         return 0

@@ -64,7 +64,7 @@ def bars(values, labels, title, xlabel, log=False, marked=(), limit=None) -> Plo
     axes.axvline(axes.get_xlim()[0] if log else 0, color="black", lw=0.8)
     if limit is not None:
         axes.axvline(limit, color="black", lw=1.2, ls="--", label=f"bound {limit:.2g}")
-        axes.legend(loc="lower right", framealpha=1)
+        figure.legend(loc="outside lower right", frameon=False)
     axes.grid(axis="x", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
     return Plot(title, figure, text_bars(values, labels, log))
@@ -97,15 +97,16 @@ def text_heatmap(values, rows, columns, signed=False) -> str:
     high = np.nanmax(np.abs(values)) or 1.0
     label = max(map(len, rows)) + 1
     room = terminal_width() - label
-    cell = 3 if 3 * len(columns) <= room else 2
+    cell = 4 if signed else 3 if 3 * len(columns) <= room else 2
     first = max(0, len(columns) - room // cell)  # what fits: the last columns
     names = [name if len(name) < cell else str(i)[-2:] for i, name in enumerate(columns)]
     lines = [" " * label + "".join(f"{name:>{cell}}" for name in names[first:])]
     for name, row in zip(rows, values):
         cells = [tenths(v / high) if signed else shade(v / high) * 2 for v in row[first:]]
         lines.append(f"{name:<{label}}" + "".join(f"{text:>{cell}}" for text in cells).rstrip())
-    steps = ", ".join(f"{mark} to {high * (i + 1) / 4:.2g}" for i, mark in enumerate(blocks()))
-    lines.append(f"in tenths of {high:.3g}" if signed else f"{steps}; . under {high / 20:.2g}")
+    steps = " ".join(f"{mark} {high * (i + 1) / 4:.2g}" for i, mark in enumerate(blocks()))
+    shades = textwrap.fill(f"up to: . {high / 20:.2g} {steps}", terminal_width())
+    lines.append(f"in tenths of {high:.3g}" if signed else shades)
     return "\n".join(lines + ([f"(columns {first} and later)"] if first else []))
 
 

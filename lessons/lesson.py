@@ -1,7 +1,7 @@
 """One run of a lesson: the story that is told, the rows that are judged, the figures that are kept.
 
     lesson = Lesson("03_transformer")
-    model = lesson.load()                                     # MODEL=world, gpt2 or a folder
+    model = lesson.load(PROMPT)                               # MODEL=world, gpt2 or a folder
     lesson.expect("3.1", "tokens, BOS included", 15, len(tokens), source="counted by hand")
     lesson.expect("3.3", "layer norm by hand, largest error", at_most(1e-5), error)
     lesson.show(figures.heatmap(...), "attention")            # as text here, out/03/attention.png
@@ -30,25 +30,34 @@ class Lesson:
 
     def __init__(self, name: str):
         self.script, self.folder = ROOT / "lessons" / f"{name}.py", OUT / name[:2]
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            stop(f"{self.folder} cannot be written ({error.strerror}); set OUT to another folder")
         self.intro, self.cells = page.read(self.script)
         self.rows: list[dict] = []
         self.log: list[tuple] = []  # (cell, row or text or Plot), in the order of the run
         self.told = 0  # how many cells have been told
-        self.model_name, self.started = "", time.perf_counter()
+        self.model_name = self.model_path = ""
+        self.started = time.perf_counter()
         print(f"\n{self.intro}")
 
-    def load(self):
-        """Load what MODEL names: world (default), gpt2 (default once fetched) or a folder."""
+    def load(self, prompt: str):
+        """Load what MODEL names: world (default), gpt2 (default once fetched) or a folder.
+
+        Stops with a sentence if it is not there, or if its vocabulary lacks a word of the prompt.
+        """
         from minimech import HookedTransformer, MinimechError
 
         fetched = (ROOT / "weights" / "gpt2" / "model.safetensors").exists()
-        name = os.environ.get("MODEL") or ("gpt2" if fetched else "world")
-        self.model_name = Path(name).name
+        self.model_path = os.environ.get("MODEL") or ("gpt2" if fetched else "world")
+        self.model_name = Path(self.model_path).name
         try:
-            return HookedTransformer.from_pretrained(name)
+            model = HookedTransformer.from_pretrained(self.model_path)
+            model.to_tokens(prompt)
         except MinimechError as error:
-            sys.exit(f"lesson: {error}")
+            stop(str(error))
+        return model
 
     def expect(self, id, what, predicted, observed, tolerance=0, source="", gap=""):
         """Hold an observation against its prediction: print the row, keep it, raise if outside."""
@@ -58,8 +67,11 @@ class Lesson:
         status = judge(predicted, observed, tolerance, gap)
         row = {"id": id, "what": what, "predicted": written(predicted, tolerance)}
         row |= {"seen": written(observed), "observed": observed, "tolerance": tolerance}
-        row |= {"status": status, "pass": status == "ok", "gap": gap}
-        row |= {"source": "" if predicted is None else source}
+        row |= {"status": status, "pass": status == "ok"}
+        row |= {
+            "source": "" if predicted is None else source,
+            "gap": gap if status == "GAP" else "",
+        }
         row |= {"reader": reader, "model": self.model_name, "minimech": version()}
         self._keep(row | {"seconds": round(time.perf_counter() - self.started, 2)})
         if status == "FAIL":
@@ -89,7 +101,9 @@ class Lesson:
         cell, last = self.log[-1] if self.log else (None, None)
         if cell != self.told - 1 or not isinstance(last, dict):
             print(f"\n{HEAD}")
-        print(ROW.format(**row).rstrip() + (f"  ({row['gap']})" if row["status"] == "GAP" else ""))
+        print(ROW.format(**row).rstrip())
+        if row["status"] == "GAP":
+            print(f"{'':13}known: {row['gap']}")
         self.rows.append(row)
         self.log.append((self.told - 1, row))
         text = json.dumps(self.rows, indent=1, ensure_ascii=False)
@@ -102,6 +116,12 @@ class Lesson:
         for cell in self.cells[self.told : reached]:
             print(f"\n\n{cell.title}\n{'-' * len(cell.title)}\n{cell.prose}")
         self.told = max(self.told, reached)
+
+
+def stop(why: str) -> None:
+    """End with a sentence and status 2, as the commands do."""
+    print(f"lesson: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 def running_line(script: Path) -> int:

@@ -32,7 +32,8 @@ pre { font-size: .78rem; line-height: 1.35; margin: .8rem 0; padding: .7rem .8re
 .box { overflow-x: auto; margin: .8rem 0; } table { border-collapse: collapse; font-size: .8rem; }
 td, th { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
          vertical-align: top; } td:nth-child(3) { min-width: 7rem; } th { font-weight: normal; }
-.ok td:first-child { color: var(--good); } .GAP, .FAIL { color: var(--bad); font-weight: bold; }
+td:nth-child(4), td:nth-child(5) { white-space: nowrap; } .ok td:first-child { color: var(--good); }
+:is(.GAP, .FAIL) td:is(:first-child, :nth-child(5)) { color: var(--bad); font-weight: bold; }
 @media (max-width: 30rem) { table { font-size: .72rem; } td, th { padding-right: .45rem; } }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 5px; }
 """
@@ -50,7 +51,7 @@ PAGE = """<!doctype html>
 </html>
 """
 COLUMNS = {"": "status", "row": "id", "what": "what", "predicted": "predicted", "observed": "seen",
-           "source": "source"}  # fmt: skip
+           "source": "source", "known gap": "gap"}  # fmt: skip
 
 
 class Cell(NamedTuple):

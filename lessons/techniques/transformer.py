@@ -85,14 +85,11 @@ def attribute(parts: Tensor, scale: Tensor, w: Tensor, direction: Tensor) -> Ten
     return (centred / scale * w) @ direction
 
 
-def zero_head(head: int) -> Callable:
-    """Make a hook for `hook_z` [b p h e] that silences one head and leaves the others."""
-
-    def hook(z, hook):
-        z[:, :, head] = 0
-        return z
-
-    return hook
+def zero_own_head(z: Tensor, hook) -> Tensor:  # [h p h e] -> the same
+    """Silence head i in row i of a batch: a hook for `hook_z`, to be run on n_heads copies."""
+    rows = torch.arange(len(z))
+    z[rows, :, rows] = 0
+    return z
 
 
 def nudge_head(head: int, step: Tensor) -> Callable:
@@ -114,9 +111,9 @@ def catch_gradient(caught: list) -> Callable:
     return hook
 
 
-def slope(f: Callable[[float], Tensor], step: float) -> Tensor:
-    """Measure df/dt at t = 0 by central differences: (f(step) - f(-step)) / (2 step)."""
-    return (f(step) - f(-step)) / (2 * step)
+def slope(f: Callable[[Tensor], Tensor], along: Tensor, step: float = 1e-4) -> Tensor:
+    """Measure how fast f rises from 0 along a direction of length 1, by central differences."""
+    return (f(step * along) - f(-step * along)) / (2 * step)
 
 
 def error(got: Tensor, expected: Tensor) -> float:
