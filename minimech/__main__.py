@@ -2,11 +2,10 @@
 
 import argparse
 import os
-import re
 import sys
-from math import prod
 
 from minimech import MinimechError
+from minimech.files import beside, find, why
 
 # Layers, heads, d_model: what `sites` and `memory` say of a published model needs no download.
 SIZES = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024), "gpt2-large": (36, 20, 1280)}
@@ -19,18 +18,16 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     default = os.environ.get("MODEL") or "world"
     for function in (verify, fetch, sites, memory):
-        command = commands.add_parser(function.__name__, help=function.__doc__)
-        command.set_defaults(function=function)
-        if function is fetch:
-            command.add_argument("name", help=", ".join(SIZES))
-            command.add_argument("--from", dest="source", metavar="DIR", help="copy from there")
-        else:
-            command.add_argument("--model", default=default, help=f"name or folder ({default})")
-        if function is sites:
-            command.add_argument("filter", nargs="?", help="a name, or a glob: 'blocks.0.*'")
-        if function is memory:
-            command.add_argument("--batch", type=int, default=1, help="prompts in a run (1)")
-            command.add_argument("--length", type=int, default=16, help="tokens of each (16)")
+        new = commands.add_parser(function.__name__, help=function.__doc__)
+        new.set_defaults(function=function)
+        if function is not fetch:
+            new.add_argument("--model", default=default, help=f"name or folder ({default})")
+    command = commands.choices
+    command["fetch"].add_argument("name", help=", ".join(SIZES))
+    command["fetch"].add_argument("--from", dest="source", metavar="DIR", help="copy from there")
+    command["sites"].add_argument("filter", nargs="?", help="a name, or a glob: 'blocks.0.*'")
+    command["memory"].add_argument("--batch", type=int, default=1, help="prompts in a run (1)")
+    command["memory"].add_argument("--length", type=int, default=16, help="tokens of each (16)")
     return top
 
 
@@ -46,9 +43,8 @@ def verify(args) -> int:
 
 def fetch(args) -> int:
     """Put a published model into weights/, each file's sha256 checked."""
-    from minimech.fetch import fetch as get
-
-    print(f"{args.name} is in {get(args.name, args.source)}")
+    folder = beside("weights.fetch").fetch(args.name, args.source)
+    print(f"{args.name} is in {folder}")
     return 0
 
 
@@ -66,51 +62,13 @@ def sites(args) -> int:
 
 def memory(args) -> int:
     """Say what a forward, a full cache and a patch sweep would cost."""
-    cfg, b, p = config(args.model), args.batch, args.length
-    if min(b, p) < 1 or p > cfg.n_ctx:
-        asked = f"a batch of {b} prompts of {p} tokens cannot be run"
-        raise MinimechError(
-            f"{asked}: it needs 1 of each, and {args.model} takes {cfg.n_ctx} tokens"
-        )
-    kept, patches = held(cfg, b, p), cfg.n_layers * p
-    clean, mean_layers = patches * b * cfg.d_model, (cfg.n_layers + 1) / 2
-    once, resumed = operations(cfg, b, p), operations(cfg, b, p, mean_layers, b)
-    rows = [("weights", parameters(cfg), 0), ("forward", peak(cfg, b, p), once)]
-    rows += [("run_with_cache, which keeps", sum(kept.values()), once)]
-    rows += [(f"  {site}", numbers, 0) for site, numbers in kept.items()]
-    rows += [
-        (
-            f"{patches} patches of the stream, a forward each",
-            clean + peak(cfg, b, p),
-            patches * once,
-        )
-    ]
-    rows += [
-        (
-            "  resumed at the layer, one batch for each",
-            clean + peak(cfg, b * p, p, b * p),
-            patches * resumed,
-        )
-    ]
-    print(f"{args.model}, {b} x {p} tokens, float32".ljust(48) + "       MiB      GFLOP")
-    for what, numbers, flop in rows:
-        print(f"{what:48}{numbers * 4 / 2**20:10.1f}" + f" {flop / 1e9:10.1f}" * (flop > 0))
+    beside("tests.cost").memory(config(args.model), args.batch, args.length)
     return 0
-
-
-# ---- counting, in numbers of four bytes ---------------------------------------------------------
 
 
 def sizes(cfg) -> dict[str, int]:
     """Say how many of each letter a model has."""
     return {"h": cfg.n_heads, "d": cfg.d_model, "e": cfg.d_head, "m": cfg.d_mlp, "v": cfg.d_vocab}
-
-
-def parameters(cfg) -> int:
-    """Count the weights of a model."""
-    d, m = cfg.d_model, cfg.d_mlp
-    blocks = cfg.n_layers * (4 * d * d + 2 * d * m + 9 * d + m)
-    return blocks + (cfg.d_vocab * (1 if cfg.tied else 2) + cfg.n_ctx + 2) * d
 
 
 def operations(cfg, b: int, p: int, n_layers: float = 0, unembedded: int = 0) -> float:
@@ -120,29 +78,8 @@ def operations(cfg, b: int, p: int, n_layers: float = 0, unembedded: int = 0) ->
     return 2 * (blocks + (unembedded or b * p) * cfg.d_model * cfg.d_vocab)
 
 
-def held(cfg, b: int, p: int) -> dict[str, int]:
-    """Count what a full cache holds, by kind of site. What is there twice is one memory."""
-    from minimech.hooks import site_shapes
-
-    size, kinds = sizes(cfg) | {"b": b, "p": p, "q": p, "k": p, "1": 1}, {}
-    for name, shape in site_shapes(cfg.n_layers).items():
-        kind = re.sub(r"blocks\.\d+", "blocks.*", name)
-        twice = kind == "blocks.*.hook_resid_pre" and name[7] != "0"  # the layer below's resid_post
-        numbers = prod(size[letter] for letter in shape.split())
-        kinds[kind] = kinds.get(kind, 0) + (0 if twice else numbers)
-    kinds["hook_pos_embed"] //= b  # one row for all prompts
-    return kinds
-
-
-def peak(cfg, b: int, p: int, unembedded: int = 0) -> int:
-    """Count what is alive at once in a forward: inside an MLP, or when the logits are there."""
-    in_mlp, logits = 4 * cfg.d_model + 2 * cfg.d_mlp, (unembedded or b * p) * cfg.d_vocab
-    return max(b * p * in_mlp, b * p * 2 * cfg.d_model + logits)
-
-
 def config(name: str):
     """Return a model's ModelConfig; of a published one also where it is not on this machine."""
-    from minimech.fetch import find
     from minimech.model import ModelConfig
     from minimech.weights import read_config
 
@@ -163,11 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `... | head`: nobody reads on, which is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        about = f" ({error.filename})" if error.filename else ""
-        message, status = f"{error.strerror or error}{about}", 2
-    except MinimechError as error:
-        message, status = str(error), 2
+    except (OSError, MinimechError) as error:
+        message, status = why(error), 2
     print(f"minimech: {message}", file=sys.stderr)
     return status
 

@@ -35,26 +35,22 @@ class ActivationCache(Mapping):
     """
 
     def __init__(self, saved: dict[str, Tensor], model, tokens: Tensor, start: int = 0):
-        self.model, self.tokens, self.start = (
-            model,
-            tokens,
-            start,
-        )  # tokens [b p], the first at start
+        self.model, self.tokens = model, tokens  # [b p]
+        self.start = start  # the position of the first token
         self._saved = {name: x.clone() if x.is_inference() else x for name, x in saved.items()}
-        self._versions = {name: self._edits(x) for name, x in self._saved.items()}
+        # torch counts the in-place edits of a tensor's memory, for autograd's sake.
+        self._versions = {name: x._version for name, x in self._saved.items()}
 
     def __getitem__(self, key: str | tuple) -> Tensor:
         name = self.site(key)
         if name not in self._saved:
-            raise MinimechError(
-                f"{name} was not saved in this run. Saved: {', '.join(self._saved)}. "
-                "Ask for it in names_filter, or leave that out to save everything"
-            )
-        if self._edits(self._saved[name]) != self._versions[name]:
-            raise MinimechError(
-                f"{name}, or a tensor that shares its memory, was edited in place after the run: "
-                "it is no longer what the model computed. Edit a .clone() instead"
-            )
+            missing = f"{name} was not saved in this run. Saved: {', '.join(self._saved)}"
+            mend = "Ask for it in names_filter, or leave that out to save everything"
+            raise MinimechError(f"{missing}. {mend}")
+        if self._saved[name]._version != self._versions[name]:
+            edited = f"{name}, or a tensor that shares its memory, was edited in place"
+            mend = "it is no longer what the model computed. Edit a .clone() instead"
+            raise MinimechError(f"{edited} after the run: {mend}")
         return self._saved[name]
 
     def __contains__(self, key: object) -> bool:
@@ -81,19 +77,16 @@ class ActivationCache(Mapping):
     def site(self, key: str | tuple) -> str:
         """Turn a key into the full name of a site. Raises MinimechError with the nearest names."""
         n_layers = self.model.cfg.n_layers
-        sites = site_shapes(n_layers)
-        if isinstance(key, str) and key in sites:
+        sites = list(site_shapes(n_layers))
+        if key in sites:
             return key
         short, layer, where = (*(key if isinstance(key, tuple) else (key,)), None, None)[:3]
-        prefix = ""
-        if layer is not None:
-            if not isinstance(layer, int) or not -n_layers <= layer < n_layers:
-                raise MinimechError(f"there is no layer {layer!r}: the last is {n_layers - 1}")
-            prefix = f"blocks.{layer % n_layers}."
-        prefix += f"{where}." if where else ""
-        name = f"hook_{short}"
-        found = [site for site in sites if site.startswith(prefix) and site.split(".")[-1] == name]
-        found = [site for site in found if prefix or not site.startswith("blocks.")]
+        if layer is not None and layer not in range(-n_layers, n_layers):
+            raise MinimechError(f"there is no layer {layer!r}: the last is {n_layers - 1}")
+        block = "" if layer is None else f"blocks.{layer % n_layers}."
+        prefix, name = block + (f"{where}." if where else ""), f"hook_{short}"
+        found = [site for site in sites if site.startswith(prefix) and site.endswith(name)]
+        found = [site for site in found if block or not site.startswith("blocks.")]
         if not found:
             hint = nearest_sites(prefix + name, sites)
             raise MinimechError(f"no activation is called {key!r}. {hint}")
@@ -133,9 +126,10 @@ class ActivationCache(Mapping):
                 labels += [f"L{i}H{h}" for h in range(len(results))] + [f"{i}_attn_bias"]
                 values += [*results, attn_out - results.sum(0)]
             else:
-                labels, values = [*labels, f"{i}_attn_out"], [*values, attn_out]
-            labels.append(f"{i}_mlp_out")
-            values.append(self._at(self["mlp_out", i], position))
+                labels += [f"{i}_attn_out"]
+                values += [attn_out]
+            labels += [f"{i}_mlp_out"]
+            values += [self._at(self["mlp_out", i], position)]
         return Parts(torch.stack(values), labels)
 
     def apply_ln(self, stack: Tensor, position: int | None = None) -> Tensor:
@@ -157,8 +151,8 @@ class ActivationCache(Mapping):
         normed = self.apply_ln(parts.values, position)  # [part b d]
         direction, offset = self._unembed_row(token)  # [b d], [b]
         if minus is not None:
-            minus_direction, minus_offset = self._unembed_row(minus)
-            direction, offset = direction - minus_direction, offset - minus_offset
+            other = self._unembed_row(minus)
+            direction, offset = direction - other[0], offset - other[1]
         bias = (self.model.ln_final.b * direction).sum(-1) + offset  # [b]
         values = (normed * direction).sum(-1)  # [part b]
         return Parts(torch.cat([values, bias.expand_as(values[:1])]), [*parts.labels, "ln_final.b"])
@@ -176,7 +170,3 @@ class ActivationCache(Mapping):
         end = ends(self.tokens).to(activation.device)  # [b]
         index = torch.full_like(end, position) if position >= 0 else end + 1 + position
         return activation[torch.arange(len(end), device=activation.device), index]
-
-    @staticmethod
-    def _edits(x: Tensor) -> int:
-        return x._version  # torch counts in-place edits of a tensor's memory, for autograd's sake

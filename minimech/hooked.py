@@ -17,7 +17,8 @@ from torch import Tensor
 
 from minimech import MinimechError
 from minimech.cache import ActivationCache
-from minimech.hooks import UNTAPPED, Filter, Hook, Tap, site_shapes
+from minimech.files import beside
+from minimech.hooks import Filter, Hook, Tap, site_shapes
 from minimech.model import ModelConfig, Past, Transformer
 from minimech.tokens import PAD, Tokenizer, check_tokens, pad
 
@@ -61,9 +62,8 @@ class HookedTransformer(Transformer):
         Raises: MinimechError if a name matches no site, a hook was never reached, or what it
         returned is no tensor of the activation's shape, dtype and device.
         """
-        tokens = self._tokens(input, prepend_bos, past)
-        tap = self._tap(tokens, past, fwd_hooks) if fwd_hooks else UNTAPPED
-        return self._run(tokens, tap, stop_at_layer, past, return_type)
+        rest = return_type, prepend_bos, stop_at_layer, past, fwd_hooks
+        return self.run_with_cache(input, (), *rest)[0]  # nothing is saved
 
     def run_with_cache(
         self, input: Prompt, names_filter: Filter | None = None, return_type="logits",
@@ -75,12 +75,22 @@ class HookedTransformer(Transformer):
         `names_filter`: a name, a glob ("blocks.*.hook_resid_post"), a predicate, or a list of
         these; None saves every activation that the run reaches.
         """
-        tokens = self._tokens(input, prepend_bos, past)
-        if names_filter is None and stop_at_layer is not None:
-            names_filter = self._sites_before(stop_at_layer)
-        tap = self._tap(tokens, past, fwd_hooks, names_filter)
-        output = self._run(tokens, tap, stop_at_layer, past, return_type)
-        return output, ActivationCache(tap.saved, self, tokens, tap.start)
+        n_layers, start = self.cfg.n_layers, past.length if past else 0
+        tokens = self._tokens(input, prepend_bos, start)
+        if stop_at_layer is not None and not -n_layers <= stop_at_layer <= n_layers:
+            stop = f"stop_at_layer {stop_at_layer}"
+            raise MinimechError(f"{stop} is not a layer: this model has {n_layers}")
+        if return_type not in ("logits", "loss", "both", None):
+            raise MinimechError(f"return_type is 'logits', 'loss' or 'both', not {return_type!r}")
+        tap = Tap(site_shapes(n_layers), fwd_hooks, names_filter, tokens == PAD, start)
+        output = super().forward(tokens.clamp(min=0), tap, stop_at_layer, past)
+        tap.check_all_fired()
+        output = tap.hide("output", output)
+        if stop_at_layer is None and return_type in ("loss", "both"):
+            loss = self.loss_fn(output, tokens)
+            output = loss if return_type == "loss" else (output, loss)
+        cache = ActivationCache(tap.saved, self, tokens, start)
+        return None if return_type is None else output, cache
 
     def loss_fn(self, logits: Tensor, tokens: Tensor, per_token: bool = False) -> Tensor:
         """Cross-entropy of each next token in nats: [b p v], [b p] -> mean, or [b p-1] per token.
@@ -134,9 +144,7 @@ class HookedTransformer(Transformer):
         tokenizer = self._tokenizer()
         texts = [text] if isinstance(text, str) else list(text)
         if not texts or not all(texts):
-            raise MinimechError(
-                "the prompt is empty; give it some text, or the id of the BOS token"
-            )
+            raise MinimechError("the prompt is empty; give it text, or the id of the BOS token")
         bos = [tokenizer.bos] if prepend_bos else []
         return pad([bos + tokenizer.encode(one) for one in texts]).to(self.W_E.device)
 
@@ -144,8 +152,9 @@ class HookedTransformer(Transformer):
         """Turn one text or row of tokens into token strings; a list of texts into lists."""
         if is_texts(input):
             return [self.to_str_tokens(one, prepend_bos) for one in input]
-        is_text = isinstance(input, str)
-        tokens = self.to_tokens(input, prepend_bos) if is_text else torch.as_tensor(input)
+        if isinstance(input, str):
+            input = self.to_tokens(input, prepend_bos)
+        tokens = torch.as_tensor(input)
         if tokens.ndim == 2 and len(tokens) > 1:
             return [self.to_str_tokens(row) for row in tokens]
         return [self._tokenizer().decode([i]) for i in tokens.flatten().tolist() if i != PAD]
@@ -155,9 +164,8 @@ class HookedTransformer(Transformer):
         ids = self._tokenizer().encode(text)
         if len(ids) != 1:
             pieces = [self._tokenizer().decode([i]) for i in ids]
-            hint = (
-                "" if text.startswith(" ") else f" (did you mean {' ' + text!r}, with its space?)"
-            )
+            spaced = f" (did you mean {' ' + text!r}, with its space?)"
+            hint = "" if text.startswith(" ") else spaced
             raise MinimechError(f"{text!r} is {len(ids)} tokens, {pieces}; one was expected{hint}")
         return ids[0]
 
@@ -184,33 +192,13 @@ class HookedTransformer(Transformer):
     b_out = property(lambda self: self._stack("mlp", "b_out"), doc="[l d]")
 
     def processed(self, **options) -> "HookedTransformer":
-        """Return a copy with folded, centred weights, same log-probabilities; see weights.py."""
-        from minimech.weights import processed
-
-        return processed(self, **options)
+        """Return a copy with folded, centred weights; options: see weights/processed.py."""
+        return beside("weights.processed").processed(self, **options)
 
     # ---- the few lines behind all of these ----------------------------------------------------
 
-    def _run(self, tokens: Tensor, tap: Tap, stop: int | None, past: Past | None, return_type):
-        n_layers = self.cfg.n_layers
-        if stop is not None and not -n_layers <= stop <= n_layers:
-            raise MinimechError(f"stop_at_layer {stop} is not a layer: this model has {n_layers}")
-        if return_type not in ("logits", "loss", "both", None):
-            raise MinimechError(f"return_type is 'logits', 'loss' or 'both', not {return_type!r}")
-        output = super().forward(tokens.clamp(min=0), tap, stop, past)
-        tap.check_all_fired()
-        output = Tap(beyond=self._beyond(tokens)).hide("output", output)
-        if return_type in ("logits", None) or stop is not None:
-            return output if return_type else None
-        loss = self.loss_fn(output, tokens)
-        return loss if return_type == "loss" else (output, loss)
-
-    def _tap(self, tokens, past, fwd_hooks=(), save=()) -> Tap:
-        start = past.length if past else 0
-        return Tap(site_shapes(self.cfg.n_layers), fwd_hooks, save, self._beyond(tokens), start)
-
-    def _tokens(self, input: Prompt, prepend_bos: bool, past: Past | None = None) -> Tensor:
-        start = past.length if past else 0
+    def _tokens(self, input: Prompt, prepend_bos: bool, start: int = 0) -> Tensor:
+        """Return a prompt as token ids [b p], the first at position `start`."""
         is_text = isinstance(input, str) or is_texts(input)
         tokens = self.to_tokens(input, prepend_bos and start == 0) if is_text else input
         tokens = check_tokens(tokens, self.cfg.d_vocab, self.cfg.n_ctx - start).to(self.W_E.device)
@@ -218,29 +206,16 @@ class HookedTransformer(Transformer):
             raise MinimechError("with `past`, all prompts of a batch must have the same length")
         return tokens
 
-    @staticmethod
-    def _beyond(tokens: Tensor) -> Tensor | None:
-        beyond = tokens == PAD  # [b p]
-        return beyond if beyond.any() else None
-
-    def _sites_before(self, stop: int) -> list[str]:
-        """Name what a run that stops at a layer reaches."""
-        blocks = site_shapes(stop % self.cfg.n_layers if stop < self.cfg.n_layers else stop)
-        return [site for site in blocks if not site.startswith(("ln_final", "unembed"))]
-
     def _check_generation(self, tokens, max_new_tokens, temperature, top_k) -> None:
         if (tokens == PAD).any():
             raise MinimechError("generate takes rows of one length; pass a list of texts instead")
         if temperature < 0 or (top_k is not None and top_k < 1) or max_new_tokens < 1:
-            raise MinimechError(
-                "generate needs temperature >= 0, top_k >= 1 and max_new_tokens >= 1"
-            )
-        if tokens.shape[1] + max_new_tokens > self.cfg.n_ctx:
-            raise MinimechError(
-                f"{tokens.shape[1]} tokens and {max_new_tokens} new ones do not fit into this "
-                f"model's {self.cfg.n_ctx} positions; at most "
-                f"{self.cfg.n_ctx - tokens.shape[1]} new ones do"
-            )
+            raise MinimechError("generate needs temperature >= 0, top_k >= 1, max_new_tokens >= 1")
+        n, n_ctx = tokens.shape[1], self.cfg.n_ctx
+        if n + max_new_tokens > n_ctx:
+            asked = f"{n} tokens and {max_new_tokens} new ones do not fit"
+            room = f"this model's {n_ctx} positions; at most {n_ctx - n} new ones do"
+            raise MinimechError(f"{asked} into {room}")
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -254,9 +229,8 @@ class HookedTransformer(Transformer):
 
 def is_texts(input) -> bool:
     """Is this a list of texts, rather than of token ids?"""
-    return (
-        isinstance(input, (list, tuple)) and bool(input) and all(isinstance(i, str) for i in input)
-    )
+    is_list = isinstance(input, (list, tuple)) and len(input) > 0
+    return is_list and all(isinstance(one, str) for one in input)
 
 
 def choose(logits: Tensor, temperature: float, top_k: int | None, generator) -> Tensor:

@@ -30,23 +30,15 @@ from minimech import MinimechError
 EMBED_SITES = {"hook_embed": "b p d", "hook_pos_embed": "b p d"}
 BLOCK_SITES = {
     "hook_resid_pre": "b p d",
-    "ln1.hook_scale": "b p 1",
-    "ln1.hook_normalized": "b p d",  # before the norm's w and b
-    "attn.hook_q": "b p h e",
-    "attn.hook_k": "b p h e",
-    "attn.hook_v": "b p h e",
+    "ln1.hook_scale": "b p 1", "ln1.hook_normalized": "b p d",  # before the norm's w and b
+    "attn.hook_q": "b p h e", "attn.hook_k": "b p h e", "attn.hook_v": "b p h e",
     "attn.hook_attn_scores": "b h q k",  # over sqrt(d_head); -inf where the key is in the future
-    "attn.hook_pattern": "b h q k",
-    "attn.hook_z": "b p h e",
-    "hook_attn_out": "b p d",
-    "hook_resid_mid": "b p d",
-    "ln2.hook_scale": "b p 1",
-    "ln2.hook_normalized": "b p d",
-    "mlp.hook_pre": "b p m",
-    "mlp.hook_post": "b p m",
-    "hook_mlp_out": "b p d",
-    "hook_resid_post": "b p d",
-}
+    "attn.hook_pattern": "b h q k", "attn.hook_z": "b p h e",
+    "hook_attn_out": "b p d", "hook_resid_mid": "b p d",
+    "ln2.hook_scale": "b p 1", "ln2.hook_normalized": "b p d",
+    "mlp.hook_pre": "b p m", "mlp.hook_post": "b p m",
+    "hook_mlp_out": "b p d", "hook_resid_post": "b p d",
+}  # fmt: skip
 FINAL_SITES = {
     "ln_final.hook_scale": "b p 1",
     "ln_final.hook_normalized": "b p d",
@@ -92,8 +84,7 @@ def nearest_words(word: object, known: Iterable[str]) -> str:
 
 def nearest_sites(name: object, sites: Iterable[str]) -> str:
     """Say which activation was probably meant, and where all names stand."""
-    hint = f"{nearest_words(name, sites)} `python -m minimech sites` lists every name."
-    return hint.strip()
+    return f"{nearest_words(name, sites)} `python -m minimech sites` lists every name.".strip()
 
 
 @dataclass(frozen=True)
@@ -111,9 +102,9 @@ class HookPoint:
 class Tap:
     """What one forward pass is asked to do at its sites: hooks to call, activations to save.
 
-    `beyond` [b p] is True beyond each prompt's end in a padded batch, None if nothing is padded.
-    There, hooks and saved activations hold NaN, and what a hook writes is dropped: padding cannot
-    be read by mistake, nor change anything.
+    `save` None saves whatever the run reaches; a site that is named must be reached. `beyond` [b p]
+    is True beyond each prompt's end, in a padded batch: there, hooks and saved activations hold
+    NaN, and what a hook writes is dropped. So padding is not read by mistake, nor changes anything.
     """
 
     def __init__(self, sites=(), fwd_hooks=(), save=(), beyond: Tensor | None = None, start=0):
@@ -123,9 +114,11 @@ class Tap:
                 self.hooks.setdefault(name, []).append(function)
         self.save = set(select(save, sites))
         self.watched = self.save | set(self.hooks)
+        self.awaited = set(self.hooks) if save is None else self.watched
         self.fired: set[str] = set()
         self.saved: dict[str, Tensor] = {}
-        self.beyond, self.start = beyond, start
+        self.beyond = beyond if beyond is not None and beyond.any() else None
+        self.start = start
 
     def watches(self, *names: str) -> bool:
         """Is anybody looking at one of these? If not, the model may take a faster way round."""
@@ -150,7 +143,7 @@ class Tap:
 
     def check_all_fired(self) -> None:
         """Raise if a hook or a filter was waiting at a site that the run never reached."""
-        missed = sorted(self.watched - self.fired)
+        missed = sorted(self.awaited - self.fired)
         if missed:
             raise MinimechError(f"the run stopped before reaching {', '.join(missed)}")
 
@@ -163,7 +156,9 @@ class Tap:
         starts_graph = torch.is_grad_enabled() and not activation.requires_grad
         given = (activation.detach().requires_grad_() if starts_graph else activation).clone()
         given = self.hide(name, given)
-        result = call(function, given, HookPoint(name, self.start))
+        point = HookPoint(name, self.start)
+        by_keyword = "hook" in inspect.signature(function).parameters  # as partials need it
+        result = function(given, hook=point) if by_keyword else function(given, point)
         result = given if result is None else result
         check_replacement(name, result, activation)
         if self.beyond is not None:
@@ -174,24 +169,16 @@ class Tap:
 UNTAPPED = Tap()  # nobody looks; nothing is ever written to it
 
 
-def call(function: Hook, activation: Tensor, point: HookPoint) -> Tensor | None:
-    """Call hook(activation, hook): by keyword if a parameter is named so, as partials need it."""
-    try:
-        by_keyword = "hook" in inspect.signature(function).parameters
-    except ValueError:  # some built-in functions have no signature
-        by_keyword = False
-    return function(activation, hook=point) if by_keyword else function(activation, point)
-
-
 def check_replacement(name: str, got: object, expected: Tensor) -> None:
     """Raise unless a hook returned a tensor of the activation's shape, dtype and device."""
+    returned = f"the hook at {name} returned"
     if not isinstance(got, Tensor):
-        kind = type(got).__name__
-        raise MinimechError(f"the hook at {name} returned {kind}; return a tensor, or None")
-    for what in ("shape", "dtype", "device"):
-        if getattr(got, what) != getattr(expected, what):
-            show = list if what == "shape" else str
-            raise MinimechError(
-                f"the hook at {name} returned {what} {show(getattr(got, what))}; "
-                f"the activation there has {what} {show(getattr(expected, what))}"
-            )
+        raise MinimechError(f"{returned} {type(got).__name__}; return a tensor, or None")
+    for is_, should_be in zip(traits(got), traits(expected)):
+        if is_ != should_be:
+            raise MinimechError(f"{returned} {is_}; the activation there has {should_be}")
+
+
+def traits(x: Tensor) -> tuple[str, str, str]:
+    """Say what a replacement must have in common with the activation."""
+    return f"shape {list(x.shape)}", f"dtype {x.dtype}", f"device {x.device}"

@@ -37,18 +37,14 @@ class ModelConfig:
     def __post_init__(self):
         """Refuse sizes that make no model."""
         object.__setattr__(self, "d_mlp", self.d_mlp or 4 * self.d_model)
-        for size in ("n_layers", "n_heads", "d_model", "n_ctx", "d_vocab", "d_mlp"):
-            if not isinstance(getattr(self, size), int) or getattr(self, size) < 1:
-                raise MinimechError(
-                    f"{size} is {getattr(self, size)!r}; a positive integer is needed"
-                )
+        for name in ("n_layers", "n_heads", "d_model", "n_ctx", "d_vocab", "d_mlp"):
+            size = getattr(self, name)
+            if not isinstance(size, int) or size < 1:
+                raise MinimechError(f"{name} is {size!r}; a positive integer is needed")
         if self.d_model % self.n_heads:
             raise MinimechError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
 
-    @property
-    def d_head(self) -> int:
-        """Width of one head."""
-        return self.d_model // self.n_heads
+    d_head = property(lambda self: self.d_model // self.n_heads, doc="Width of one head.")
 
 
 class Past:
@@ -137,21 +133,9 @@ class Attention(nn.Module):
         pattern = tap(f"{self.name}.hook_pattern", scores.softmax(dim=-1))  # [b h q k]
         return torch.einsum("bhqk,bkhe->bqhe", pattern, v)
 
-    @property
-    def W_Q(self) -> Tensor:
-        """[h d e], a view."""
-        return self.W_QKV[:, 0].transpose(0, 1)
-
-    @property
-    def W_K(self) -> Tensor:
-        """[h d e], a view."""
-        return self.W_QKV[:, 1].transpose(0, 1)
-
-    @property
-    def W_V(self) -> Tensor:
-        """[h d e], a view."""
-        return self.W_QKV[:, 2].transpose(0, 1)
-
+    W_Q = property(lambda self: self.W_QKV[:, 0].transpose(0, 1), doc="[h d e], a view.")
+    W_K = property(lambda self: self.W_QKV[:, 1].transpose(0, 1), doc="[h d e], a view.")
+    W_V = property(lambda self: self.W_QKV[:, 2].transpose(0, 1), doc="[h d e], a view.")
     b_Q = property(lambda self: self.b_QKV[0], doc="[h e], a view.")
     b_K = property(lambda self: self.b_QKV[1], doc="[h e], a view.")
     b_V = property(lambda self: self.b_QKV[2], doc="[h e], a view.")
@@ -165,9 +149,10 @@ def is_future(q: Tensor, k: Tensor) -> Tensor:  # [b q h e], [b k h e] -> [q k]
 
 def attend_fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attend without keeping scores or pattern, in one kernel: the shapes of Attention.attend."""
+    n_q, n_k = q.shape[1], k.shape[1]
+    whole_text = n_q == n_k
+    allowed = None if whole_text or n_q == 1 else ~is_future(q, k)  # [q k]
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [b h q e], [b h k e] x 2
-    whole_text, one_query = q.shape[2] == k.shape[2], q.shape[2] == 1
-    allowed = None if whole_text or one_query else ~is_future(q.transpose(1, 2), k.transpose(1, 2))
     z = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=whole_text)
     return z.transpose(1, 2)
 
@@ -253,10 +238,7 @@ class Transformer(nn.Module):
         """Compare the normed residual stream with every token: [... d] -> logits [... v]."""
         return F.linear(resid_normed, self.lm_head, self.b_U)
 
-    @property
-    def W_U(self) -> Tensor:
-        """[d v], a view."""
-        return self.lm_head.T
+    W_U = property(lambda self: self.lm_head.T, doc="[d v], a view.")
 
     @torch.no_grad()
     def init_weights(self) -> None:

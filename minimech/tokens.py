@@ -35,9 +35,8 @@ class Tokenizer:
         """Read tokenizer.json, or GPT-2's vocab.json and merges.txt; None without either."""
         import tokenizers
 
-        file, vocab, merges = (
-            Path(folder) / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
-        )
+        names = "tokenizer.json", "vocab.json", "merges.txt"
+        file, vocab, merges = (Path(folder) / name for name in names)
         try:
             if file.exists():
                 return cls(tokenizers.Tokenizer.from_file(str(file)))
@@ -55,10 +54,9 @@ class Tokenizer:
         Raises: MinimechError for a word that is not in the vocabulary, with the nearest ones.
         """
         if text.endswith(" "):
-            message = (
-                f"the prompt ends in a space: {text[-12:]!r}. A space belongs to the word after"
-            )
-            warnings.warn(f"{message} it, so this asks for what the model rarely saw", stacklevel=4)
+            ending = f"the prompt ends in a space: {text[-12:]!r}"
+            why = "A space belongs to the word after it, so this asks for what the model rarely saw"
+            warnings.warn(f"{ending}. {why}", stacklevel=4)
         try:
             return self.backend.encode(text, add_special_tokens=False).ids
         except Exception:  # a word-level vocabulary has no token for this
@@ -74,10 +72,9 @@ class Tokenizer:
         words = [word.replace("Ġ", " ") for word in vocab]
         unknown = [piece.replace("Ġ", " ") for piece in pieces if piece not in vocab]
         more = f" (nor {len(unknown) - 1} more)" if len(unknown) > 1 else ""
-        return (
-            f"{unknown[0]!r} is not among this model's {len(vocab)} words{more}; a space belongs "
-            f"to the word that follows it. {nearest_words(unknown[0], words)}".strip()
-        )
+        absent = f"{unknown[0]!r} is not among this model's {len(vocab)} words{more}"
+        rule = "a space belongs to the word that follows it."
+        return f"{absent}; {rule} {nearest_words(unknown[0], words)}".strip()
 
 
 def pad(rows: list[list[int]]) -> Tensor:
@@ -118,13 +115,9 @@ def check_tokens(tokens, d_vocab: int, room: int) -> Tensor:
     if (is_pad[:, :-1] & ~is_pad[:, 1:]).any():
         raise MinimechError(f"padding ({PAD}) stands before a token; padding goes on the right")
     for b, p in ((tokens < PAD) | (tokens >= d_vocab)).nonzero().tolist():
-        raise MinimechError(
-            f"token id {int(tokens[b, p])} (prompt {b}, position {p}) is not in the vocabulary: "
-            f"ids go from 0 to {d_vocab - 1}"
-        )
+        which = f"token id {int(tokens[b, p])} (prompt {b}, position {p})"
+        raise MinimechError(f"{which} is not in the vocabulary: ids go from 0 to {d_vocab - 1}")
     if tokens.shape[1] > room:
-        raise MinimechError(
-            f"{tokens.shape[1]} tokens do not fit: this model has room for {room} "
-            "(its context length, less any `past`)"
-        )
+        limit = f"this model has room for {room} (its context length, less any `past`)"
+        raise MinimechError(f"{tokens.shape[1]} tokens do not fit: {limit}")
     return tokens.long()

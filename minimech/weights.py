@@ -1,26 +1,21 @@
-"""Checkpoints in GPT-2's own file format: load, check, save; fold and centre their weights.
+"""Checkpoints in GPT-2's own file format: what is in them, loaded and checked.
 
 A model is a folder: config.json, model.safetensors (or shards and an index), a tokenizer, perhaps
-SHA256SUMS (see fetch.py). Nothing is unpickled. `load` maps the file into memory and takes views of
+SHA256SUMS (see files.py). Nothing is unpickled. `load` maps the file into memory and takes views of
 it: there is one copy, pages are read when touched, and an edited weight stays in this process. Each
 tensor is used once; what is missing, extra, misshapen, no float or not finite is refused. That a
 finite number was changed into another shows only by SHA256SUMS, which all that ships has.
 """
 
-import json
 import re
-import shutil
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from minimech import MinimechError
-from minimech.fetch import check_sums, find, read_json, why, write_sums
+from minimech.files import beside, check_sums, find, read_json, why
 from minimech.hooked import HookedTransformer
 from minimech.hooks import Tap, site_shapes
 from minimech.model import ModelConfig, Transformer
@@ -47,6 +42,17 @@ SWITCHES = {
     "scale_attn_by_inverse_layer_idx": [False],
     "reorder_and_upcast_attn": [False],
     "add_cross_attention": [False],
+}
+# Its sizes: the name here, the type, the least and the most that a file may say.
+SIZES = {
+    "n_embd": ("d_model", int, 1, 10**6),
+    "n_layer": ("n_layers", int, 1, 1000),
+    "n_head": ("n_heads", int, 1, 10**6),
+    "n_positions": ("n_ctx", int, 1, 10**7),
+    "vocab_size": ("d_vocab", int, 1, 10**7),
+    "n_inner": ("d_mlp", int, 1, 10**7),
+    "layer_norm_epsilon": ("ln_eps", float, 1e-12, 1.0),
+    "tie_word_embeddings": ("tied", bool, False, True),
 }
 FOREIGN = {  # how files begin that are often met in a checkpoint's place
     b"version https://git-lfs": "a git-lfs pointer and not what it points to; run `git lfs pull`",
@@ -108,7 +114,7 @@ def flat(ours: str, weight: Tensor) -> Tensor:
     return weight.flatten(*axes) if axes else weight
 
 
-def unfilled(cfg: ModelConfig, tokenizer: Tokenizer | None) -> HookedTransformer:
+def unfilled(cfg: ModelConfig, tokenizer: Tokenizer | None = None) -> HookedTransformer:
     """Build a model of shapes without memory, for `put` to fill."""
     with torch.device("meta"):
         return HookedTransformer(cfg, tokenizer)
@@ -127,26 +133,17 @@ def read_config(folder: Path, name: str) -> ModelConfig:
     for key, allowed in SWITCHES.items():
         if config.get(key, allowed[0]) not in allowed:
             raise MinimechError(f"{path}: {key} is {config[key]!r}; only {allowed[0]!r} runs here")
-
-    def number(key, kind, least, most, default=None):
-        value = default if config.get(key) is None else config[key]
+    config.setdefault("n_positions", config.get("n_ctx"))  # its name in files of 2019
+    sizes = {}
+    for key, (ours, kind, least, most) in SIZES.items():
+        value = config.get(key)
+        if value is None and hasattr(ModelConfig, ours):
+            continue  # its default is GPT-2's
         if type(value) is not kind or not least <= value <= most:
             got, limits = "missing" if value is None else repr(value), f"from {least} to {most}"
             raise MinimechError(f"{path}: {key} is {got}; expected {kind.__name__} {limits}")
-        return value
-
-    d_model = number("n_embd", int, 1, 10**6)
-    return ModelConfig(
-        n_layers=number("n_layer", int, 1, 1000),
-        n_heads=number("n_head", int, 1, d_model),
-        d_model=d_model,
-        n_ctx=number("n_positions", int, 1, 10**7, config.get("n_ctx")),
-        d_vocab=number("vocab_size", int, 1, 10**7),
-        d_mlp=number("n_inner", int, 1, 10**7, 4 * d_model),
-        ln_eps=number("layer_norm_epsilon", float, 1e-12, 1.0, 1e-5),
-        tied=number("tie_word_embeddings", bool, False, True, True),
-        model_name=name,
-    )
+        sizes[ours] = value
+    return ModelConfig(**sizes, model_name=name)
 
 
 def open_tensors(folder: Path) -> dict[str, Tensor]:
@@ -207,10 +204,9 @@ def check_leftovers(tensors: dict[str, Tensor], model: HookedTransformer, folder
     """Refuse what was not used, other than mask buffers and a second copy of the tied embedding."""
     head = tensors.pop("lm_head.weight", model.W_E)
     if not torch.equal(head.float(), model.W_E):
-        raise MinimechError(
-            f"{folder}: config.json ties lm_head.weight to wte.weight, but the two differ; if the "
-            "model has its own unembedding, set tie_word_embeddings to false"
-        )
+        differ = f"{folder}: config.json ties lm_head.weight to wte.weight, but the two differ"
+        mend = "if the model has its own unembedding, set tie_word_embeddings to false"
+        raise MinimechError(f"{differ}; {mend}")
     extra = sorted(name for name in tensors if not MASK_BUFFER.fullmatch(name))
     if extra:
         more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
@@ -243,10 +239,9 @@ def check_device(model: HookedTransformer, device: str) -> HookedTransformer:
     error = ((golden(model.to(device)) - right).abs().max() / right.abs().max()).item()
     if not error <= 1e-3:  # or NaN
         model.cpu()
-        raise MinimechError(
-            f"{device} computes this model wrong: its logits differ from the processor's by "
-            f"{error:.1e} of the largest, over 1e-3. Use device='cpu', or another version of torch"
-        )
+        wrong = f"{device} computes this model wrong: its logits differ from the processor's by"
+        mend = "Use device='cpu', or another version of torch"
+        raise MinimechError(f"{wrong} {error:.1e} of the largest, over 1e-3. {mend}")
     return model
 
 
@@ -258,7 +253,7 @@ def golden(model: HookedTransformer) -> Tensor:
     return torch.cat([Transformer.forward(model, tokens, tap).cpu() for tap in (Tap(), look)])
 
 
-# ---- saving and rewriting -----------------------------------------------------------------------
+# ---- saving -------------------------------------------------------------------------------------
 
 
 def save_pretrained(model: HookedTransformer, folder: str | Path) -> Path:
@@ -267,95 +262,4 @@ def save_pretrained(model: HookedTransformer, folder: str | Path) -> Path:
     Files are written aside and renamed, SHA256SUMS first: what a crash cuts short, `load` refuses.
     Raises: MinimechError if the disk is full or read-only; nothing half-written stays.
     """
-    if model.b_U.any():
-        raise MinimechError("the file format has no b_U: save the model as it was, unprocessed")
-    folder = Path(folder)
-    existed = folder.exists()
-    tensors = {
-        ("" if ours == "lm_head" else "transformer.") + theirs: flat(
-            ours, model.get_parameter(ours)
-        )
-        for theirs, ours in layout(model.cfg).items()
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as aside:
-            partial = Path(aside)
-            save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
-            (partial / "model.safetensors").chmod(0o644)
-            (partial / "config.json").write_text(json.dumps(hf_config(model), indent=2) + "\n")
-            if model.tokenizer:
-                model.tokenizer.backend.save(str(partial / "tokenizer.json"))
-            files = sorted(path.name for path in partial.iterdir())
-            write_sums(partial, files)
-            for file in ["SHA256SUMS", *files]:
-                (partial / file).replace(folder / file)
-    except (OSError, SafetensorError) as error:
-        if not existed:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise MinimechError(f"the model was not saved in {folder}: {why(error)}") from None
-    return folder
-
-
-def hf_config(model: HookedTransformer) -> dict:
-    """Describe a model as Hugging Face's GPT2LMHeadModel wants it."""
-    cfg, bos = model.cfg, model.tokenizer.bos if model.tokenizer else None
-    sizes = {"vocab_size": cfg.d_vocab, "n_positions": cfg.n_ctx, "n_embd": cfg.d_model}
-    sizes |= {"n_layer": cfg.n_layers, "n_head": cfg.n_heads, "n_inner": cfg.d_mlp}
-    no_dropout = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
-    names = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", **sizes, **no_dropout}
-    return names | {
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": cfg.ln_eps,
-        "tie_word_embeddings": cfg.tied,
-        "bos_token_id": bos,
-        "eos_token_id": bos,
-    }
-
-
-@torch.no_grad()
-def processed(
-    model: HookedTransformer,
-    fold_ln: bool = True,
-    center_writing_weights: bool = True,
-    center_unembed: bool = True,
-    fold_value_biases: bool = False,
-) -> HookedTransformer:
-    """Return a rewritten copy with the same log-probabilities; the steps are TransformerLens's.
-
-    fold_ln: a layer norm's w and b move into the weights that read it; they lose their mean over d.
-    center_writing_weights: what writes to the stream loses its mean over d: no layer norm sees it.
-    center_unembed: W_U and b_U lose their mean over v: softmax does not see it.
-    fold_value_biases: b_V moves into b_O: the rows of a pattern sum to 1.
-    """
-    new = unfilled(replace(model.cfg, tied=False), model.tokenizer)
-    for name, weight in model.named_parameters(remove_duplicate=False):
-        put(new, name, weight.clone())
-    new.b_U = model.b_U.clone()
-    attns, mlps = [block.attn for block in new.blocks], [block.mlp for block in new.blocks]
-    if fold_ln:
-        for block, attn, mlp in zip(new.blocks, attns, mlps, strict=True):
-            fold(block.ln1, attn.W_QKV.flatten(1), attn.b_QKV.flatten())
-            fold(block.ln2, mlp.W_in, mlp.b_in)
-        fold(new.ln_final, new.W_U, new.b_U)
-    for attn in attns if fold_value_biases else ():
-        attn.b_O += torch.einsum("he,hed->d", attn.b_V, attn.W_O)
-        attn.b_V.zero_()
-    if center_writing_weights:
-        writers = [W for attn in attns for W in (attn.W_O, attn.b_O)]
-        writers += [W for mlp in mlps for W in (mlp.W_out, mlp.b_out)]
-        for W in (new.W_E, new.W_pos, *writers):
-            W -= W.mean(-1, keepdim=True)
-    if center_unembed:
-        new.lm_head -= new.lm_head.mean(0)
-        new.b_U -= new.b_U.mean()
-    return new.eval()
-
-
-def fold(ln: nn.Module, W: Tensor, b: Tensor) -> None:
-    """Move a layer norm's w and b into W [d n], b [n]: (x w + b) W = x (w W) + b W, in place."""
-    b += ln.b @ W
-    W *= ln.w[:, None]
-    W -= W.mean(0)
-    ln.w.fill_(1)
-    ln.b.zero_()
+    return beside("weights.save").save_pretrained(model, folder)

@@ -11,19 +11,65 @@ request 116 (December 2022); the sources stand on both sides of it, so the neare
 """
 
 import tempfile
+from math import inf, isnan
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from minimech.cache import ActivationCache
-from minimech.fetch import read_json, read_sums, sha256
+from minimech.files import read_json, read_sums, sha256
 from minimech.hooked import HookedTransformer
-from minimech.verify import FIGURES, compare, relative, worst
-from minimech.weights import flat, layout, load, open_tensors, processed
+from minimech.verify import FIGURES
+from minimech.weights import flat, layout, load, open_tensors
 from tests.checkpoints import SEEDS, TINY, TINY_UNTIED, write_checkpoint
 from tests.oracle import forward
+
+
+class Row(NamedTuple):
+    """One comparison. `source` says whose number is expected."""
+
+    what: str
+    expected: object
+    got: object
+    difference: float
+    tolerance: float
+    source: str
+
+    def __str__(self) -> str:
+        seen = [f"{x:.6g}" if isinstance(x, float) else repr(x)[:12] for x in self[1:3]]
+        ok = "pass" if self.difference <= self.tolerance else "FAIL"
+        return f"{self.what[:50]:50} {seen[0]:>12} {seen[1]:>12} {self[3]:8.1e} {ok}  {self.source}"
+
+
+def worst(rows) -> Row:
+    """Pick the row that fills most of its tolerance, or exceeds it most."""
+    return max(rows, key=lambda row: row.difference / (row.tolerance or 1e-300))
+
+
+def compare(what: str, expected, got, tolerance, source: str) -> Row:
+    """Compare numbers (absolutely), texts, lists and dicts of them; a dict may allow by field."""
+    if isinstance(expected, dict):
+        allowed = tolerance if isinstance(tolerance, dict) else dict.fromkeys(expected, tolerance)
+        fields = [(expected[name], got[name], allowed.get(name, 0)) for name in expected]
+        return worst(compare(what, *field, source) for field in fields)
+    if isinstance(expected, list):
+        pairs = zip(expected, got, strict=True)
+        return worst(compare(what, *pair, tolerance, source) for pair in pairs)
+    text = isinstance(expected, str)
+    apart = (0 if expected == got else inf) if text else abs(expected - got)
+    return Row(what, expected, got, inf if isnan(apart) else apart, tolerance, source)
+
+
+def relative(what: str, expected, got: torch.Tensor, source: str) -> Row:
+    """Compare tensors relative to the largest number that is expected; bar 2e-5."""
+    expected, got = torch.as_tensor(expected).double().flatten(), got.double().flatten()
+    scale = expected[expected.isfinite()].abs().max()
+    apart = torch.where(expected == got, 0, (expected - got).abs() / scale).nan_to_num(nan=inf)
+    at = apart.argmax()
+    return Row(what, expected[at].item(), got[at].item(), apart[at].item(), 2e-5, source)
 
 
 def published(model: HookedTransformer, folder: Path):
@@ -85,7 +131,7 @@ def transformer_lens(model: HookedTransformer, folder: Path):
 
 def both_ways(model: HookedTransformer, entries: dict[str, dict]):
     """Yield each entry with the models it may mean: this one; for heads also one with b_V moved."""
-    moved = processed(model, fold_value_biases=True)
+    moved = model.processed(fold_value_biases=True)
     for entry in entries.values():
         by_head = entry.get("by") == "head" or "head" in entry or "ablation_of" in entry
         yield entry, [model, moved] if by_head else [model]

@@ -14,7 +14,8 @@ import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
-from minimech import HookedTransformer, MinimechError, fetch, weights
+from minimech import HookedTransformer, MinimechError, files, weights
+from weights import fetch, save
 
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
@@ -35,7 +36,7 @@ def published(tmp_path, monkeypatch) -> Path:
     words = {f"w{i}": i for i in range(60)} | {"<|endoftext|>": 60}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
     backend.save(str(folder / "tokenizer.json"))
-    sums = {file: fetch.sha256(folder / file) for file in FILES}
+    sums = {file: files.sha256(folder / file) for file in FILES}
     pin = {"repository": "openai-community/gpt2", "revision": "60" * 20, "files": sums}
     monkeypatch.setattr(fetch, "pinned", lambda: {"gpt2": pin})
     return folder
@@ -102,7 +103,7 @@ def test_a_named_folder_of_weights_is_found_and_names_the_model(home):
     checkpoints.write_checkpoint(home / "mine", checkpoints.TINY, 11)
     model = HookedTransformer.from_pretrained("mine")
     assert model.cfg.model_name == "mine"
-    assert fetch.find("mine") == home / "mine"
+    assert files.find("mine") == home / "mine"
 
 
 def test_a_folder_is_found_as_text_and_as_path(home, tmp_path, monkeypatch):
@@ -114,13 +115,13 @@ def test_a_folder_is_found_as_text_and_as_path(home, tmp_path, monkeypatch):
 
 def test_a_model_that_ships_is_found_where_the_others_are_not(home, tmp_path, monkeypatch):
     checkpoints.write_checkpoint(tmp_path / "shipped" / "world", checkpoints.TINY, 11)
-    monkeypatch.setattr(fetch, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(files, "SHIPPED", tmp_path / "shipped")
     assert HookedTransformer.from_pretrained().cfg.model_name == "world"
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-small"])
 def test_transformer_lens_s_name_for_gpt2_means_gpt2(home, hub, name):
-    assert fetch.find(name) == home / "gpt2"
+    assert files.find(name) == home / "gpt2"
 
 
 @pytest.mark.parametrize("address", ["models--openai-community--gpt2", "models--gpt2"])
@@ -129,9 +130,9 @@ def test_the_hugging_face_cache_is_used_at_the_pinned_revision_only(
 ):
     snapshots = tmp_path / "cache" / address / "snapshots"
     shutil.copytree(published, snapshots / ("60" * 20))
-    assert fetch.find("gpt2") == snapshots / ("60" * 20)
+    assert files.find("gpt2") == snapshots / ("60" * 20)
     (snapshots / ("60" * 20)).rename(snapshots / ("61" * 20))
-    assert fetch.find("gpt2") == home / "gpt2"
+    assert files.find("gpt2") == home / "gpt2"
     assert hub == list(FILES)
 
 
@@ -139,7 +140,7 @@ def test_an_altered_file_in_the_cache_is_refused(home, published, tmp_path):
     folder = tmp_path / "cache" / "models--openai-community--gpt2" / "snapshots" / ("60" * 20)
     shutil.copytree(published, folder)
     (folder / "config.json").write_text("{}")
-    assert "config.json is truncated or altered: its 2 bytes have" in message(fetch.find, "gpt2")
+    assert "config.json is truncated or altered: its 2 bytes have" in message(files.find, "gpt2")
 
 
 # ---- fetching ------------------------------------------------------------------------------------
@@ -264,7 +265,7 @@ def test_a_name_that_is_not_published_cannot_be_fetched(home):
 def summed(tmp_path) -> Path:
     """A checkpoint with SHA256SUMS, as all that ships."""
     folder = checkpoints.write_checkpoint(tmp_path / "summed", checkpoints.TINY, 11)
-    fetch.write_sums(folder, ["config.json", "model.safetensors"])
+    save.write_sums(folder, ["config.json", "model.safetensors"])
     return folder
 
 
@@ -289,9 +290,9 @@ def test_a_config_that_another_model_would_have_is_refused(summed):
 
 def test_a_big_file_is_hashed_when_fetched_and_not_at_each_load(summed, monkeypatch):
     flip(summed / "model.safetensors", -400)
-    monkeypatch.setattr(fetch, "SMALL", 1000)
+    monkeypatch.setattr(files, "SMALL", 1000)
     weights.load(summed)
-    assert "is truncated or altered" in message(fetch.check_sums, summed, None, True)
+    assert "is truncated or altered" in message(files.check_sums, summed, None, True)
 
 
 @pytest.mark.parametrize("text", ["", "hello", "0" * 63 + "  config.json", "0" * 64 + "  ../x"])

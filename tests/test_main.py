@@ -14,6 +14,7 @@ from minimech import HookedTransformer, ModelConfig
 from minimech import __main__ as commands
 from minimech.hooks import site_shapes
 from minimech.model import Transformer
+from tests import cost
 from tests.checkpoints import TINY, write_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -148,8 +149,8 @@ SHAPES = [
 def test_memory_counts_weights_and_a_full_cache_exactly(cfg, b, p):
     model = HookedTransformer(cfg).requires_grad_(False)
     cache = model.run_with_cache(torch.zeros(b, p, dtype=torch.long))[1]
-    assert sum(commands.held(cfg, b, p).values()) * 4 == cache.nbytes
-    assert commands.parameters(cfg) == sum(weight.numel() for weight in model.parameters())
+    assert sum(cost.held(cfg, b, p).values()) * 4 == cache.nbytes
+    assert cost.parameters(cfg) == sum(weight.numel() for weight in model.parameters())
 
 
 @torch.no_grad()
@@ -167,7 +168,7 @@ def test_memory_foresees_the_peak_of_a_forward(cfg):
         if event.name() == "[memory]":
             alive += event.nbytes()
             most = max(most, alive)
-    assert 0.8 < commands.peak(cfg, 4, 200) * 4 / most < 1.1
+    assert 0.8 < cost.peak(cfg, 4, 200) * 4 / most < 1.1
 
 
 def test_operations_are_those_that_torch_counts():

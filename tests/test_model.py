@@ -251,11 +251,11 @@ def test_start_stop_and_past_are_the_same_run(tiny):
 def test_new_models_start_as_gpt2_does():
     model_ = HookedTransformer(ModelConfig(n_layers=8, n_heads=2, d_model=64, n_ctx=16, d_vocab=99))
     assert model_.lm_head is model_.W_E and model_.W_E.requires_grad
-    assert abs(float(model_.W_E.std()) - 0.02) < 1e-3
-    assert abs(float(model_.blocks[3].attn.W_O.std()) - 0.005) < 5e-4
+    assert abs(model_.W_E.std().item() - 0.02) < 1e-3
+    assert abs(model_.blocks[3].attn.W_O.std().item() - 0.005) < 5e-4
     assert model_.blocks[0].attn.b_QKV.abs().sum() == 0
     loss = model_(torch.arange(16)[None], return_type="loss")
-    assert abs(float(loss) - math.log(99)) < 0.1
+    assert abs(loss.item() - math.log(99)) < 0.1
 
 
 def test_configs_that_make_no_model_are_refused():

@@ -44,7 +44,7 @@ def passed(rows) -> list[bool]:
 
 def test_compare_shows_the_place_that_is_furthest_beyond_its_tolerance():
     expected, got = {"a": [1.0, 2.0], "b": [5.0]}, {"a": [1.1, 2.0], "b": [9.0]}
-    row = verify.compare("", expected, got, {"a": 0.01, "b": 9}, "")
+    row = proof.compare("", expected, got, {"a": 0.01, "b": 9}, "")
     assert (row.expected, row.got) == (1.0, 1.1) and passed([row]) == [False]
 
 
@@ -66,15 +66,15 @@ def test_compare_shows_the_place_that_is_furthest_beyond_its_tolerance():
     ],
 )
 def test_compare_passes_and_fails(expected, got, tolerance, right):
-    assert passed([verify.compare("", expected, got, tolerance, "")]) == [right]
+    assert passed([proof.compare("", expected, got, tolerance, "")]) == [right]
 
 
 def test_relative_treats_minus_infinity_as_equal_and_nan_as_wrong():
     expected = torch.tensor([-inf, 2.0, 1.0])
-    assert passed([verify.relative("", expected, expected + 1e-5, "")]) == [True]
-    assert passed([verify.relative("", expected, expected + 1e-4, "")]) == [False]
+    assert passed([proof.relative("", expected, expected + 1e-5, "")]) == [True]
+    assert passed([proof.relative("", expected, expected + 1e-4, "")]) == [False]
     for wrong in (torch.tensor([0.0, 2.0, 1.0]), torch.tensor([-inf, nan, 1.0])):
-        assert passed([verify.relative("", expected, wrong, "")]) == [False]
+        assert passed([proof.relative("", expected, wrong, "")]) == [False]
 
 
 # any model
@@ -175,7 +175,7 @@ def test_attributions_are_those_of_transformer_lens_on_processed_weights(tmp_pat
     heads = theirs("logit_attrs_difference/stack_head_results")[:-1].view(3, 4)
     layers = theirs("logit_attrs_difference/decompose_resid")
     for by, expected in (("layer", layers), ("head", heads), ("accumulated", summed)):
-        assert passed([verify.relative(by, expected, ours(by), "")]) == [True], by
+        assert passed([proof.relative(by, expected, ours(by), "")]) == [True], by
 
 
 def test_value_biases_belong_to_heads_in_one_convention_only(tmp_path):

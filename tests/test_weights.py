@@ -7,6 +7,7 @@ broken checkpoint is a right one after one edit, and the message is what a user 
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import checkpoints
@@ -20,6 +21,7 @@ from safetensors.torch import save_file as save_torch
 
 from minimech import MinimechError, weights
 from minimech.weights import load, save_pretrained
+from weights import save
 
 TOKENS = torch.arange(18).view(2, 9)
 TOLERANCE = 6e-5  # ten times the measured error of float32; each planted bug below exceeds it
@@ -451,7 +453,7 @@ def test_what_is_saved_loads_bit_for_bit(tmp_path, kind):
     second = load(save_pretrained(first, tmp_path / "b"))
     for (name, a), (_, b) in zip(first.named_parameters(), second.named_parameters(), strict=True):
         assert torch.equal(a, b), name
-    assert second.cfg == weights.replace(first.cfg, model_name="b")
+    assert second.cfg == replace(first.cfg, model_name="b")
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
         "SHA256SUMS",
         "config.json",
@@ -506,7 +508,7 @@ def test_a_failed_save_leaves_nothing(tiny, tmp_path, monkeypatch, number, reaso
 
     model, folder = load(tiny), tiny if existed else tmp_path / "new"
     before = {path.name: path.read_bytes() for path in folder.glob("*")}
-    monkeypatch.setattr(weights, "save_file", fail)
+    monkeypatch.setattr(save, "save_file", fail)
     with pytest.raises(MinimechError, match=f"the model was not saved in .*: {reason}"):
         save_pretrained(model, folder)
     assert {path.name: path.read_bytes() for path in folder.glob("*")} == before

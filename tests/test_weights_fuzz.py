@@ -18,8 +18,8 @@ import torch
 from safetensors.numpy import save_file
 
 from minimech import MinimechError
-from minimech.fetch import write_sums
 from minimech.weights import load
+from weights.save import write_sums
 
 CONFIG = checkpoints.TINY_UNTIED | {"n_layer": 2}
 TOKENS = torch.arange(12).view(2, 6)
