@@ -39,8 +39,8 @@ from minimech.verify import verify
 torch.set_grad_enabled(False)
 PROMPT = "When John and Mary went to the store, John gave a drink to"
 GPT2 = {"head": "L9H9", "answer": "Mary", "logit_diff": 3.172, "swapped": -3.535}
-WORLD = {"looks_at": "4 ·Mary", "answer": "Mary"}
-WORLD |= {"logit_diff": at_least(4), "swapped": at_most(0), "source": "weights/README.md"}
+WORLD = {"head": "L1H1", "looks_at": "4 ·Mary", "answer": "Mary", "logit_diff": 6.73}
+WORLD |= {"swapped": at_most(-2), "source": "weights/README.md"}
 GPT2["source"] = "jeffbai996/interp-lab"
 
 lesson = Lesson("03_transformer")
@@ -248,8 +248,10 @@ lesson.show(
 # others as its control.
 #
 # Prediction: the difference falls by exactly what the head wrote. This can fail, and if it does the
-# row says GAP: layers above read what the head wrote, and answer to its absence. Control: a hook
-# that does nothing.
+# row says GAP: what comes later reads what the head wrote, and answers to its absence. Control: a
+# hook that does nothing. And before you look: is the head that writes most to the answer also the
+# one whose silence costs most? (Zero is a harsh silence: nothing that comes later was ever trained
+# to meet it.)
 def silence(layer):  # -> [h], how the logit difference changes as each head falls silent
     copies = tokens.expand(cfg.n_heads, -1)  # [h p]
     hooks = [(f"blocks.{layer}.attn.hook_z", transformer.zero_own_head)]
@@ -263,7 +265,9 @@ why = "what comes later answers to its absence"
 lesson.expect("13.1", "control: an idle hook", 0, (idle - model(tokens)).abs().max())
 lesson.expect("13.2", f"change, {opened} silent", -by_head[opened], change, 0.1, gap=why)
 lesson.expect("13.3", "control: the median head", known.get("median"), others)
-title = f"Silencing {opened} changes the logit difference by {change:+.2f}"
+costly = "L{}H{}".format(*divmod(int(changes.argmin()), cfg.n_heads))
+lesson.expect("13.4", "the head whose silence costs most", None, costly)
+title = f"{costly} costs most, {changes.min():+.1f}; {opened}, which writes most, {change:+.1f}"
 layers, heads = [f"L{i}" for i in range(cfg.n_layers)], [f"H{i}" for i in range(cfg.n_heads)]
 axes = {"xlabel": "head", "ylabel": "layer", "unit": "change of logit difference", "signed": True}
 lesson.show(figures.heatmap(changes, layers, heads, title, **axes), "silenced")
