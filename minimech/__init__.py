@@ -4,13 +4,8 @@ Reading order: `model` (the transformer), `hooks` (the tap), `cache` (what a run
 `hooked` (the instrument that joins them), `tokens`, `weights`, `world`, `verify`.
 """
 
-HOME = {
-    "ActivationCache": "cache",
-    "HookedTransformer": "hooked",
-    "ModelConfig": "model",
-    "Past": "model",
-    "Tokenizer": "tokens",
-}
+HOME = {"ActivationCache": "cache", "HookedTransformer": "hooked", "Tokenizer": "tokens"}
+HOME |= {"ModelConfig": "model", "Past": "model"}
 __all__ = ["MinimechError", *HOME]
 
 

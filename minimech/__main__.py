@@ -71,13 +71,6 @@ def sizes(cfg) -> dict[str, int]:
     return {"h": cfg.n_heads, "d": cfg.d_model, "e": cfg.d_head, "m": cfg.d_mlp, "v": cfg.d_vocab}
 
 
-def operations(cfg, b: int, p: int, n_layers: float = 0, unembedded: int = 0) -> float:
-    """Count what the matrix products of a forward, or of its last layers, add and multiply."""
-    block = cfg.d_model * (4 * cfg.d_model + 2 * cfg.d_mlp + 2 * p)  # per position
-    blocks = (n_layers or cfg.n_layers) * b * p * block
-    return 2 * (blocks + (unembedded or b * p) * cfg.d_model * cfg.d_vocab)
-
-
 def config(name: str):
     """Return a model's ModelConfig; of a published one also where it is not on this machine."""
     from minimech.model import ModelConfig

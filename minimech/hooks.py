@@ -27,7 +27,6 @@ from minimech import MinimechError
 
 # Every site and its shape. b batch, p position, q/k query/key position, h head, d d_model,
 # e d_head, m d_mlp, v d_vocab. With `past`, p and q count this run's positions, k all of them.
-EMBED_SITES = {"hook_embed": "b p d", "hook_pos_embed": "b p d"}
 BLOCK_SITES = {
     "hook_resid_pre": "b p d",
     "ln1.hook_scale": "b p 1", "ln1.hook_normalized": "b p d",  # before the norm's w and b
@@ -40,11 +39,10 @@ BLOCK_SITES = {
     "hook_mlp_out": "b p d", "hook_resid_post": "b p d",
 }  # fmt: skip
 FINAL_SITES = {
-    "ln_final.hook_scale": "b p 1",
-    "ln_final.hook_normalized": "b p d",
+    "ln_final.hook_scale": "b p 1", "ln_final.hook_normalized": "b p d",
     "unembed.hook_in": "b p d",  # after the final norm's w and b: what W_U multiplies
     "unembed.hook_out": "b p v",  # the logits
-}
+}  # fmt: skip
 
 Filter = str | Callable[[str], bool] | Sequence["Filter"]
 Hook = Callable[..., Tensor | None]
@@ -52,7 +50,7 @@ Hook = Callable[..., Tensor | None]
 
 def site_shapes(n_layers: int) -> dict[str, str]:
     """Name every activation of a model, in the order of the forward pass: {name: shape}."""
-    sites = dict(EMBED_SITES)
+    sites = {"hook_embed": "b p d", "hook_pos_embed": "b p d"}
     for layer in range(n_layers):
         sites |= {f"blocks.{layer}.{site}": shape for site, shape in BLOCK_SITES.items()}
     return sites | FINAL_SITES

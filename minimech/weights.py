@@ -28,11 +28,8 @@ BLOCK = {
     "ln_2.weight": "ln2.w", "mlp.c_fc.weight": "mlp.W_in", "mlp.c_proj.weight": "mlp.W_out",
     "ln_2.bias": "ln2.b", "mlp.c_fc.bias": "mlp.b_in", "mlp.c_proj.bias": "mlp.b_out",
 }  # fmt: skip
-OUTSIDE = {
-    "wte.weight": "W_E", "ln_f.weight": "ln_final.w",
-    "wpe.weight": "W_pos", "ln_f.bias": "ln_final.b",
-}  # fmt: skip
-MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # the causal mask, stored by old files
+OUTSIDE = {"wte.weight": "W_E", "wpe.weight": "W_pos"}
+OUTSIDE |= {"ln_f.weight": "ln_final.w", "ln_f.bias": "ln_final.b"}
 
 # GPT-2's switches and how they stand here (the two activations are one function).
 SWITCHES = {
@@ -205,9 +202,9 @@ def check_leftovers(tensors: dict[str, Tensor], model: HookedTransformer, folder
     head = tensors.pop("lm_head.weight", model.W_E)
     if not torch.equal(head.float(), model.W_E):
         differ = f"{folder}: config.json ties lm_head.weight to wte.weight, but the two differ"
-        mend = "if the model has its own unembedding, set tie_word_embeddings to false"
-        raise MinimechError(f"{differ}; {mend}")
-    extra = sorted(name for name in tensors if not MASK_BUFFER.fullmatch(name))
+        raise MinimechError(f"{differ}; if both are meant, set tie_word_embeddings to false")
+    mask = r"h\.\d+\.attn\.(masked_)?bias"  # the causal mask, stored by old files
+    extra = sorted(name for name in tensors if not re.fullmatch(mask, name))
     if extra:
         more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
         layers = f"a GPT-2 of {model.cfg.n_layers} layers"
@@ -219,8 +216,8 @@ def check_leftovers(tensors: dict[str, Tensor], model: HookedTransformer, folder
 
 def check_exists(device: str) -> None:
     """Refuse a device that torch does not know or this machine does not have."""
-    mps = int(torch.backends.mps.is_available())
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": mps}
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count()}
+    counts["mps"] = int(torch.backends.mps.is_available())
     match = re.fullmatch(r"([a-z]+)(?::(\d+))?", str(device))
     if not match or int(match[2] or 0) >= counts.get(match[1], 0):
         have = ", ".join(kind for kind, count in counts.items() if count)

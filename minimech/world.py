@@ -70,8 +70,8 @@ def _vocabulary():
     words = {w for rule in GRAMMAR.values() for option in rule[0] for w in option}
     words = {w for w in words if not w.isupper() and w[0] not in "$~,.?!"}
     words |= {"an", *TABLES["category"].values()}.union(*WORDS.values())
-    bare = [w for w in words if w[0].isupper() and w not in WORDS["country"]] + GRAMMAR["we"][0]
-    bare = [w[0] if isinstance(w, list) else w for w in bare]
+    bare = [w for w in words if w[0].isupper() and w not in WORDS["country"]]
+    bare += [word for (word,) in GRAMMAR["we"][0]]
     return [BOS, *',.?!"', ' "', *sorted(" " + w for w in words), *sorted(bare)]
 
 
@@ -259,8 +259,8 @@ class Writer:
 
     def IS(self):
         pair = ("is", "are") if self.chance(0.5) else ("was", "were")
-        singular = self.context["subject_number"] == "singular"
-        self.answer(*pair[:: 1 if singular else -1], "agreement")
+        plural = self.context["subject_number"] == "plural"
+        self.answer(*pair[:: -1 if plural else 1], "agreement")
 
     def OPEN(self):
         self.context["in_quote"] = True
@@ -289,16 +289,6 @@ def documents(seed, n, n_ctx=128, repeats=0.25, unseen=False):
         yield Document(*columns, scored=[False] + [True] * (n_ctx - 1))
 
 
-def whole_sentences(document):
-    """Count the leading tokens that belong to sentences begun in the document's first half.
-
-    These always fit, so which tokens are counted does not depend on what they say: their mean
-    `nll` is an unbiased estimate of the generator's entropy per token.
-    """
-    last = document.features[len(document.tokens) // 2]["sentence"]
-    return sum(feature.get("sentence", -1) <= last for feature in document.features)
-
-
 def repeat_document(random, n_ctx=128):
     """Random words, no word twice but for stretches that recur: any start, length and gap."""
     fresh, tokens, origin = random.sample(SPACED, n_ctx + 24), [BOS], [None]
@@ -310,75 +300,17 @@ def repeat_document(random, n_ctx=128):
         start = random.randint(1, max(1, len(tokens) - length))
         origin += range(start, min(start + length, len(tokens)))
         tokens += tokens[start : start + length]
-    return _label_repeats(tokens[:n_ctx], origin[:n_ctx])
+    return label_repeats(tokens[:n_ctx], origin[:n_ctx])
 
 
-def repeated_sequence(seed, length):
-    """Return the document BOS, `length` random words, the same words again."""
-    words = Random(f"repeat {seed}").sample(SPACED, length)
-    return _label_repeats([BOS, *words, *words], [None] * (length + 1) + [*range(1, length + 1)])
-
-
-def _label_repeats(tokens, origin):
+def label_repeats(tokens, origin):
     """Score a copied token if this token is all that its predecessor was followed by so far."""
     features, scored, after = [{"class": "BOS"}], [False], {}
     for i in range(1, len(tokens)):
         scored.append(origin[i] is not None and after.get(tokens[i - 1]) == {tokens[i]})
         after.setdefault(tokens[i - 1], set()).add(tokens[i])
-        features.append({"class": "function", "kind": "repeat", "place": i - 1})
-        features[i] |= LEXICON.get(tokens[i].strip(), {})
+        known = {"class": "function", "kind": "repeat", "place": i - 1}
+        features.append(known | LEXICON.get(tokens[i].strip(), {}))
         features[i] |= {"copy_of": origin[i]} if origin[i] is not None else {}
         features[i] |= {"behaviour": "induction"} if scored[i] else {}
     return Document(tokens, features, [0.0] * len(tokens), scored)
-
-
-def cases(behaviour, n, seed, unseen=True):
-    """Yield n of (tokens before the answer, answer, wrong answer, features) from new documents."""
-    for document in documents(f"cases {seed}", 10**9, repeats=0.0, unseen=unseen):
-        for i, feature in enumerate(document.features):
-            if feature.get("behaviour") == behaviour:
-                yield document.tokens[:i], document.tokens[i], feature["wrong"], feature
-                n -= 1
-                if n == 0:
-                    return
-
-
-@dataclass
-class IOPrompt:
-    """An indirect-object prompt up to the answer; where its names and its end stand (BOS is 0)."""
-
-    text: str
-    io: str
-    s: str
-    template: int
-    order: str
-    positions: dict
-
-
-def io_prompt(template, order, io, s, x="Tom", place="store", object="drink"):
-    """Fill one template. To corrupt a prompt, fill it with other names."""
-    a, b = (io, s) if order == "ABBA" else (s, io)
-    slots = {"A": a, "B": b, "S": s, "X": x, "place": place, "object": object}
-    text = IO_TEMPLATES[template].format(**slots)
-    words = [BOS, *text.replace(",", " ,").replace(".", " .").split()]
-    at = {"IO": words.index(io), "S1": words.index(s), "END": len(words) - 1}
-    at["S2"] = words.index(s, at["S1"] + 1)
-    return IOPrompt(text, io, s, template, order, at)
-
-
-def io_prompts(n, seed, templates=None, orders=("ABBA", "BABA"), unseen=True):
-    """Return n prompts, templates and orders balanced; `unseen`: names from held-out pairs only.
-
-    ABBA has the indirect object first (Wang et al. 2022). All prompts of a template have the same
-    length, so patching between them position by position is meaningful.
-    """
-    random, prompts = Random(f"io {seed}"), []
-    templates = range(len(IO_TEMPLATES)) if templates is None else templates
-    for i in range(n):
-        s = random.choice(NAMES)
-        io = random.choice([name for name in NAMES if name != s and held_out(name, s) == unseen])
-        x = random.choice([name for name in NAMES if name not in (s, io)])
-        place, thing = random.choice(WORDS["place"]), random.choice(WORDS["object"][:-2])
-        template = templates[i // len(orders) % len(templates)]
-        prompts.append(io_prompt(template, orders[i % len(orders)], io, s, x, place, thing))
-    return prompts

@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 
 from minimech import HookedTransformer, ModelConfig
-from minimech.__main__ import operations
 from minimech.hooks import UNTAPPED, Tap, site_shapes
 from minimech.model import Transformer
 from tests.checkpoints import GPT2_SMALL, TINY, write_checkpoint
+from tests.cost import operations
 
 ROOT = Path(__file__).resolve().parent.parent
 

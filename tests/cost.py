@@ -7,9 +7,16 @@ import re
 from math import prod
 
 from minimech import MinimechError, ModelConfig
-from minimech.__main__ import operations, sizes
+from minimech.__main__ import sizes
 from minimech.hooks import site_shapes
 from minimech.weights import unfilled
+
+
+def operations(cfg, b: int, p: int, n_layers: float = 0, unembedded: int = 0) -> float:
+    """Count what the matrix products of a forward, or of its last layers, add and multiply."""
+    block = cfg.d_model * (4 * cfg.d_model + 2 * cfg.d_mlp + 2 * p)  # per position
+    blocks = (n_layers or cfg.n_layers) * b * p * block
+    return 2 * (blocks + (unembedded or b * p) * cfg.d_model * cfg.d_vocab)
 
 
 def memory(cfg: ModelConfig, b: int, p: int) -> None:

@@ -178,7 +178,7 @@ def test_operations_are_those_that_torch_counts():
     model = HookedTransformer(cfg)
     with FlopCounterMode(display=False) as counter:
         model.run_with_cache(tokens)
-    assert commands.operations(cfg, 2, 9) == counter.get_total_flops()
+    assert cost.operations(cfg, 2, 9) == counter.get_total_flops()
 
 
 def test_memory_prints_what_is_counted(capsys):

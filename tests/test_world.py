@@ -9,8 +9,10 @@ from random import Random
 
 import pytest
 
+from lessons.techniques.prompts import io_prompts, repeated_sequence
 from minimech import world
-from minimech.world import VOCABULARY, Writer, documents, held_out, io_prompts, repeated_sequence
+from minimech.world import VOCABULARY, Writer, documents, held_out
+from weights.recipes.world_scores import whole_sentences
 
 SENTENCES = list(documents("test", 200, repeats=0.0))
 
@@ -148,7 +150,7 @@ def test_repeats_have_no_fixed_distance_and_only_what_follows_is_scored():
 
 def test_sentences_begun_in_the_first_half_end_within_the_context():
     for text in SENTENCES:
-        whole = world.whole_sentences(text)
+        whole = whole_sentences(text)
         assert 64 < whole < 128
         assert text.tokens[whole - 1] in {".", "?", "!"}
 

@@ -1,17 +1,14 @@
 """The shipped world model holds what its card (weights/README.md) says of it."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from minimech import HookedTransformer
+from weights.recipes import world_scores as scores
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "weights" / "recipes"))
-
-import world_scores as scores  # noqa: E402
 
 PREVIOUS, READER, MOVERS = (0, 0), (0, 1), ((1, 0), (1, 1))
 SOME = (0, 3, 5, 6)  # templates

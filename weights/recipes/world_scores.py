@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from lessons.techniques.prompts import io_prompts, repeated_sequence
 from minimech import HookedTransformer
 from minimech.world import (
     BOS,
@@ -25,13 +26,20 @@ from minimech.world import (
     NAMES,
     VOCABULARY,
     documents,
-    io_prompts,
-    repeated_sequence,
-    whole_sentences,
 )
 
 TEMPLATES = tuple(range(len(IO_TEMPLATES)))
 ID = {token: i for i, token in enumerate(VOCABULARY)}
+
+
+def whole_sentences(document):
+    """Count the leading tokens that belong to sentences begun in the document's first half.
+
+    These always fit, so which tokens are counted does not depend on what they say: their mean
+    `nll` is an unbiased estimate of the generator's entropy per token.
+    """
+    last = document.features[len(document.tokens) // 2]["sentence"]
+    return sum(feature.get("sentence", -1) <= last for feature in document.features)
 
 
 def interval(right, n):
