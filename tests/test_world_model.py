@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from minimech import HookedTransformer
+from minimech.verify import verify
 from weights.recipes import world_scores as scores
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,12 @@ def test_canonical_prompts_are_answered_with_the_indirect_object(model):
         logits = model(text)[0, -1]
         assert logits.argmax() == scores.ID[right]
         assert logits[scores.ID[right]] - logits[scores.ID[wrong]] > 4
+
+
+def test_verify_holds_the_model_to_its_card():
+    rows = [row for row in verify("world") if row.source == "card.json"]
+    assert {row.what for row in rows} == set(scores.PROMPTS)
+    assert all(row.difference <= row.tolerance for row in rows)
 
 
 def test_indirect_object_over_all_templates_and_orders_on_unseen_pairs(model):

@@ -5,7 +5,7 @@
 
 Rerun it after an interruption and it goes on where it stopped; --fresh starts over. On a loss that
 is no number it stops, says at which step, and keeps the last good checkpoint. It writes the
-checkpoint, its tokenizer and history.json (the progress curve) to --out.
+checkpoint, its tokenizer, history.json (the progress curve) and card.json to --out.
 
 What made it learn, found by trial (weights/README.md has the runs): matrices and embeddings drawn
 wider than GPT-2's; positions that start as sines and cosines, so that "the token before" is one
@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from world_scores import ID, ids_of, summary
+from world_scores import ID, canonical, ids_of, summary
 
 from minimech import HookedTransformer, ModelConfig
 from minimech.tokens import Tokenizer
@@ -186,7 +186,10 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="do not go on from a saved step")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    _, history = train(args)
+    model, history = train(args)
+    (args.out / "card.json").write_text(
+        json.dumps({"canonical": canonical(model)}, indent=1) + "\n"
+    )
     print(json.dumps(history[-1], indent=1))
 
 

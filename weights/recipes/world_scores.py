@@ -369,11 +369,21 @@ def report(model):
     print(f"{'repeats':29s} {share(*scores['repeats'])}")
     for name, (right, n, diff) in scores["io"].items():
         print(f"indirect object, template {name:7s} {share(right, n)}  logit diff {diff:.2f}")
-    for text, (right, wrong) in PROMPTS.items():
-        logits = model(text)[0, -1]
-        best = model.to_string(logits.argmax()[None])
-        print(f"{text} ->{best}, logit diff {(logits[ID[right]] - logits[ID[wrong]]).item():.2f}")
+    for case in canonical(model):
+        print(f"{case['prompt']} ->{case['answer']}, logit diff {case['logit_diff']:.2f}")
     print_heads(model)
+
+
+@torch.no_grad()
+def canonical(model):
+    """Answer the four prompts that stand in the card, as `make verify` asks them (card.json)."""
+    cases = []
+    for text, (right, wrong) in PROMPTS.items():
+        logits = model(text)[0, -1]  # [v]
+        difference = (logits[ID[right]] - logits[ID[wrong]]).item()
+        answer = model.to_string(logits.argmax())
+        cases.append({"prompt": text, "answer": answer, "other": wrong, "logit_diff": difference})
+    return cases
 
 
 def share(right, n):
