@@ -34,12 +34,11 @@ class ActivationCache(Mapping):
     was edited in place is not handed out again.
     """
 
-    def __init__(self, saved: dict[str, Tensor], model, tokens: Tensor, start: int = 0):
+    def __init__(self, saved: dict[str, tuple[Tensor, int]], model, tokens: Tensor, start: int = 0):
         self.model, self.tokens = model, tokens  # [b p]
         self.start = start  # the position of the first token
-        self._saved = {name: x.clone() if x.is_inference() else x for name, x in saved.items()}
-        # torch counts the in-place edits of a tensor's memory, for autograd's sake.
-        self._versions = {name: x._version for name, x in self._saved.items()}
+        self._saved = {name: x for name, (x, _) in saved.items()}
+        self._versions = {name: version for name, (_, version) in saved.items()}
 
     def __getitem__(self, key: str | tuple) -> Tensor:
         name = self.site(key)
@@ -96,11 +95,12 @@ class ActivationCache(Mapping):
         return found[0]
 
     def past(self, upto: int | None = None) -> Past:
-        """Return keys and values of the positions before `upto`: a run can start there."""
+        """Return keys and values of the positions before `upto`: any run can start there."""
         if self.start:
             raise MinimechError(f"this run began at position {self.start}: its own `past` has more")
         layers = range(self.model.cfg.n_layers)
-        return Past({i: (self["k", i][:, :upto], self["v", i][:, :upto]) for i in layers})
+        kept = {i: (self["k", i][:, :upto], self["v", i][:, :upto]) for i in layers}
+        return Past(kept, grows=False)
 
     def head_results(self, layer: int, position: int | None = None) -> Tensor:
         """Return what each head adds to the residual stream, z @ W_O: [h b p d], or [h b d].
@@ -115,11 +115,15 @@ class ActivationCache(Mapping):
 
         Parts: embed, pos_embed, then attention and MLP of each earlier layer; with `heads`,
         attention is split into its heads and its bias. Returns Parts with values [part b p d], or
-        [part b d] at one `position` (negative: from each prompt's own end). They sum to the stream.
+        [part b d] at one `position` (negative: from each prompt's own end). They sum to the stream,
+        unless a hook rewrote the stream itself (hook_resid_*), which is no part's doing.
         """
+        n_layers = self.model.cfg.n_layers
+        if layer is not None and layer not in range(-n_layers, n_layers + 1):
+            raise MinimechError(f"there is no layer {layer!r}: the last is {n_layers - 1}")
         labels = ["embed", "pos_embed"]
         values = [self._at(self[label], position) for label in labels]
-        for i in range(self.model.cfg.n_layers if layer is None else layer):
+        for i in range(n_layers)[:layer]:
             attn_out = self._at(self["attn_out", i], position)
             if heads:
                 results = self.head_results(i, position)  # [h b p d]
@@ -145,7 +149,7 @@ class ActivationCache(Mapping):
 
         logit = sum over parts of apply_ln(part) . W_U[token], plus ln_final.b . W_U[token].
         `token`, `minus`: a word, an id, or one id per prompt [b]. Returns Parts with values
-        [part b], the final norm's bias last; they sum to the logit of the run.
+        [part b], the final norm's bias last; they sum to the logit of the run (see decompose).
         """
         parts = self.decompose(heads=heads, position=position)
         normed = self.apply_ln(parts.values, position)  # [part b d]
@@ -169,4 +173,6 @@ class ActivationCache(Mapping):
             return activation
         end = ends(self.tokens).to(activation.device)  # [b]
         index = torch.full_like(end, position) if position >= 0 else end + 1 + position
+        if (index < 0).any() or (index > end).any():
+            raise MinimechError(f"position {position} is outside a prompt of {int(end.min()) + 1}")
         return activation[torch.arange(len(end), device=activation.device), index]

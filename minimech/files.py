@@ -1,14 +1,11 @@
-"""Where a model's folder is, and whether its files are what they should be.
+"""Where a model's folder is, and what stands beside minimech/ in its repository.
 
-The files that a folder's SHA256SUMS names must have that sha256. A file up to 64 MB is hashed each
-time that the model is loaded; a bigger one (hashing GPT-2 takes longer than loading it) when it is
-fetched, by `make weights` and by `make verify`. Downloads are the business of weights/fetch.py.
+`weights/` holds what deals with files (fetch.py, sums.py, save.py), `tests/` what measures and
+proves; they are imported when somebody needs them.
 """
 
-import hashlib
 import json
 import os
-import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +14,6 @@ from types import ModuleType
 from minimech import MinimechError
 
 SHIPPED = Path(__file__).parent.parent / "weights"
-SMALL = 64 * 2**20  # bytes
 
 
 def root() -> Path:
@@ -42,9 +38,17 @@ def beside(module: str) -> ModuleType:
     repository = Path(__file__).parent.parent
     if not (repository / f"{module.replace('.', '/')}.py").exists():
         raise MinimechError(f"{repository} has no {module}: this needs a clone of the repository")
-    if sys.path[0] != str(repository):  # no other `weights` or `tests` is to be found before it
-        sys.path.insert(0, str(repository))
-    return import_module(module)
+    sys.path.insert(0, str(repository))
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        raise MinimechError(f"{module} of {repository} cannot be imported: {error}") from None
+    finally:
+        sys.path.remove(str(repository))
+    if not Path(found.__file__).is_relative_to(repository):
+        top, other = module.split(".")[0], found.__file__
+        raise MinimechError(f"{other} is in the way of {repository / top}: rename your `{top}`")
+    return found
 
 
 def read_json(path: Path) -> dict:
@@ -58,42 +62,6 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise MinimechError(f"{path} holds a {type(value).__name__}; expected a JSON object")
     return value
-
-
-def check_sums(folder: Path, sums: dict | None = None, whole: bool = False) -> None:
-    """Compare files, the small ones or all, with their sha256 (None: what SHA256SUMS says).
-
-    Raises: MinimechError naming a file that is missing, truncated or altered.
-    """
-    for file, expected in (read_sums(folder) if sums is None else sums).items():
-        path = folder / file
-        if not path.is_file():
-            raise MinimechError(f"{path} is missing; fetch or copy the model again")
-        size = path.stat().st_size
-        got = sha256(path) if expected and (whole or size <= SMALL) else expected
-        if got != expected:
-            found = f"its {size:,} bytes have sha256 {got[:12]}..., expected {expected[:12]}..."
-            mend = "Delete it, and fetch or copy the model again"
-            raise MinimechError(f"{path} is truncated or altered: {found} {mend}")
-
-
-def sha256(path: Path) -> str:
-    """Hash a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def read_sums(folder: Path) -> dict[str, str]:
-    """Read SHA256SUMS, lines as `sha256sum` writes them: file -> sha256; empty if there is none."""
-    path = folder / "SHA256SUMS"
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    matches = [re.fullmatch(r"([0-9a-f]{64}) [ *]([\w.-]+)", line) for line in lines]
-    if None in matches or (path.exists() and not matches):
-        raise MinimechError(f"{path} is no list of `sha256  file`; restore it from its source")
-    return {match[2]: match[1] for match in matches}
 
 
 def why(error: Exception) -> str:

@@ -76,15 +76,22 @@ class HookedTransformer(Transformer):
         these; None saves every activation that the run reaches.
         """
         n_layers, start = self.cfg.n_layers, past.length if past else 0
-        tokens = self._tokens(input, prepend_bos, start)
-        if stop_at_layer is not None and not -n_layers <= stop_at_layer <= n_layers:
-            stop = f"stop_at_layer {stop_at_layer}"
+        tokens = self._tokens(input, prepend_bos, past)
+        if stop_at_layer is not None and stop_at_layer not in range(-n_layers, n_layers + 1):
+            stop = f"stop_at_layer {stop_at_layer!r}"
             raise MinimechError(f"{stop} is not a layer: this model has {n_layers}")
+        if stop_at_layer is not None and past and past.grows:
+            raise MinimechError(
+                "a `past` that grows needs all layers: stop_at_layer leaves some out"
+            )
         if return_type not in ("logits", "loss", "both", None):
             raise MinimechError(f"return_type is 'logits', 'loss' or 'both', not {return_type!r}")
         tap = Tap(site_shapes(n_layers), fwd_hooks, names_filter, tokens == PAD, start)
-        output = super().forward(tokens.clamp(min=0), tap, stop_at_layer, past)
+        here = Past(past.layers) if past else None  # a run that fails leaves `past` as it was
+        output = super().forward(tokens.clamp(min=0), tap, stop_at_layer, here)
         tap.check_all_fired()
+        if past and past.grows:
+            past.layers = here.layers
         output = tap.hide("output", output)
         if stop_at_layer is None and return_type in ("loss", "both"):
             loss = self.loss_fn(output, tokens)
@@ -113,10 +120,12 @@ class HookedTransformer(Transformer):
     ):  # fmt: skip
         """Continue a prompt: greedily at temperature 0, else sampled, the same for the same seed.
 
-        Text gives text (prompt included), a list a list, tokens [b p] tokens. Each step runs
-        only the new position: `past` keeps what came before. Hooks see the positions of their
-        step, and `hook.start` says where in the text these begin.
+        Text gives text (prompt included), a list of texts a list, each as if alone and with the
+        same seed; tokens [b p] give tokens. Each step runs only the new position: `past` keeps
+        what came before. Hooks see the positions of their step, and `hook.start` says where in
+        the text these begin.
         """
+        fwd_hooks = list(fwd_hooks)  # they serve every step
         if is_texts(input):
             rest = max_new_tokens, temperature, top_k, seed, stop_at_eos, prepend_bos
             return [self.generate(text, *rest, use_past_kv_cache, fwd_hooks) for text in input]
@@ -145,6 +154,8 @@ class HookedTransformer(Transformer):
         texts = [text] if isinstance(text, str) else list(text)
         if not texts or not all(texts):
             raise MinimechError("the prompt is empty; give it text, or the id of the BOS token")
+        if prepend_bos and tokenizer.bos is None:
+            raise MinimechError("this tokenizer has no BOS token; pass prepend_bos=False")
         bos = [tokenizer.bos] if prepend_bos else []
         return pad([bos + tokenizer.encode(one) for one in texts]).to(self.W_E.device)
 
@@ -197,13 +208,16 @@ class HookedTransformer(Transformer):
 
     # ---- the few lines behind all of these ----------------------------------------------------
 
-    def _tokens(self, input: Prompt, prepend_bos: bool, start: int = 0) -> Tensor:
-        """Return a prompt as token ids [b p], the first at position `start`."""
+    def _tokens(self, input: Prompt, prepend_bos: bool, past: Past | None = None) -> Tensor:
+        """Return a prompt as token ids [b p], the first at the position after `past`."""
+        start = past.length if past else 0
         is_text = isinstance(input, str) or is_texts(input)
         tokens = self.to_tokens(input, prepend_bos and start == 0) if is_text else input
         tokens = check_tokens(tokens, self.cfg.d_vocab, self.cfg.n_ctx - start).to(self.W_E.device)
-        if start and (tokens == PAD).any():
+        if past and (tokens == PAD).any():
             raise MinimechError("with `past`, all prompts of a batch must have the same length")
+        if past and not past.fits(self.cfg, len(tokens)):
+            raise MinimechError("this `past` is of another model, or of a batch of another size")
         return tokens
 
     def _check_generation(self, tokens, max_new_tokens, temperature, top_k) -> None:

@@ -57,21 +57,24 @@ def site_shapes(n_layers: int) -> dict[str, str]:
 
 
 def select(names: Filter | None, sites: Iterable[str]) -> list[str]:
-    """Return the sites that a filter means: name, glob, predicate, list of these; None for all.
+    """Return the sites that a filter means: name, glob, predicate, list of these; None for all."""
+    wanted = {site for group in groups(names, list(sites)) for site in group}
+    return [site for site in sites if site in wanted]
 
-    Raises: MinimechError when any part of the filter matches nothing, with the nearest names.
-    """
-    sites = list(sites)
+
+def groups(names: Filter | None, sites: list[str]) -> list[list[str]]:
+    """Return what each part of a filter matches. Raises MinimechError if it is nothing."""
     if names is None:
-        return sites
+        return [sites]
+    if isinstance(names, (list, tuple, set)) and names:
+        return [group for part in names for group in groups(part, sites)]
     if not isinstance(names, str) and not callable(names):
-        wanted = {site for part in names for site in select(part, sites)}
-        return [site for site in sites if site in wanted]
+        raise MinimechError(f"{names!r} names no activation; a name, a glob or a predicate does")
     matches = names if callable(names) else lambda site: fnmatchcase(site, names)
     found = [site for site in sites if matches(site)]
     if not found:
         raise MinimechError(f"no activation is called {names!r}. {nearest_sites(names, sites)}")
-    return found
+    return [found]
 
 
 def nearest_words(word: object, known: Iterable[str]) -> str:
@@ -100,21 +103,27 @@ class HookPoint:
 class Tap:
     """What one forward pass is asked to do at its sites: hooks to call, activations to save.
 
-    `save` None saves whatever the run reaches; a site that is named must be reached. `beyond` [b p]
-    is True beyond each prompt's end, in a padded batch: there, hooks and saved activations hold
-    NaN, and what a hook writes is dropped. So padding is not read by mistake, nor changes anything.
+    `save` None saves whatever the run reaches. A site that is named must be reached, of a glob or a
+    predicate at least one. `beyond` [b p] is True beyond each prompt's end, in a padded batch:
+    there, hooks and saved activations hold NaN, and what a hook writes is dropped. So padding is
+    not read by mistake, nor changes anything.
     """
 
     def __init__(self, sites=(), fwd_hooks=(), save=(), beyond: Tensor | None = None, start=0):
         self.hooks: dict[str, list[Hook]] = {}
+        self.awaited = [] if save in ((), None) else groups(save, list(sites))
         for names, function in fwd_hooks:
+            if not callable(function):
+                raise MinimechError(
+                    f"a hook is a function hook(activation, hook), not {function!r}"
+                )
+            self.awaited += groups(names, list(sites))
             for name in select(names, sites):
                 self.hooks.setdefault(name, []).append(function)
-        self.save = set(select(save, sites))
+        self.save = set() if save == () else set(select(save, sites))
         self.watched = self.save | set(self.hooks)
-        self.awaited = set(self.hooks) if save is None else self.watched
         self.fired: set[str] = set()
-        self.saved: dict[str, Tensor] = {}
+        self.saved: dict[str, tuple[Tensor, int]] = {}  # with torch's count of its in-place edits
         self.beyond = beyond if beyond is not None and beyond.any() else None
         self.start = start
 
@@ -130,7 +139,11 @@ class Tap:
         for function in self.hooks.get(name, ()):
             activation = self._apply(function, name, activation)
         if name in self.save:
-            self.saved[name] = self.hide(name, activation)
+            kept = self.hide(name, activation)
+            if kept.is_inference():  # edits of these are not counted; of a copy made outside, yes
+                with torch.inference_mode(False):
+                    kept = kept.clone()
+            self.saved[name] = kept, kept._version
         return activation
 
     def hide(self, name: str, activation: Tensor) -> Tensor:
@@ -141,7 +154,7 @@ class Tap:
 
     def check_all_fired(self) -> None:
         """Raise if a hook or a filter was waiting at a site that the run never reached."""
-        missed = sorted(self.awaited - self.fired)
+        missed = [group[0] for group in self.awaited if self.fired.isdisjoint(group)]
         if missed:
             raise MinimechError(f"the run stopped before reaching {', '.join(missed)}")
 

@@ -50,17 +50,25 @@ class ModelConfig:
 class Past:
     """Keys and values of the positions before: what lets a run start in the middle of a text.
 
-    Causality makes them final: no later token changes them. `generate` extends one token by token;
-    a patched run starts from the prefix it shares with the unpatched one (`cache.past(upto)`).
+    Causality makes them final: no later token changes them. `generate` grows one token by token:
+    each run with `Past()` adds its positions. That of `cache.past(upto)` does not grow: any number
+    of patched runs start from the one prefix that they share with the unpatched run.
     """
 
-    def __init__(self, keys_and_values: dict[int, tuple[Tensor, Tensor]] | None = None):
-        self.layers = dict(keys_and_values or {})  # layer -> k, v, each [b p h e]
+    def __init__(self, layers: dict[int, tuple[Tensor, Tensor]] | None = None, grows: bool = True):
+        self.layers = dict(layers or {})  # layer -> k, v, each [b p h e]
+        self.grows = grows
 
     @property
     def length(self) -> int:
         """Number of positions held."""
         return next(iter(self.layers.values()))[0].shape[1] if self.layers else 0
+
+    def fits(self, cfg: ModelConfig, batch: int) -> bool:
+        """Are these the keys and values of such a model, for so many prompts, or one for all?"""
+        held = {(len(x), *x.shape[2:]) for k_and_v in self.layers.values() for x in k_and_v}
+        one, all_of_them = ((b, cfg.n_heads, cfg.d_head) for b in (1, batch))
+        return not held or (held <= {one, all_of_them} and len(self.layers) == cfg.n_layers)
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append this run's keys and values [b p h e] and return all, the past ones first."""

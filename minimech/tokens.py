@@ -7,7 +7,8 @@ from 6.8 to 2.8).
 
 Padding: prompts of different length are padded on the right with `PAD`, which is no token of any
 vocabulary. Nothing needs masking: attention looks only backwards, so no real position sees padding
-and each prompt's activations are those of the prompt alone. Beyond a prompt's end, results are NaN.
+and each prompt's activations are those of the prompt alone. Beyond a prompt's end, results are NaN:
+to resume from such a residual stream, or to learn through a hook, batch prompts of one length.
 """
 
 import warnings
@@ -27,6 +28,8 @@ class Tokenizer:
     """A tokenizer of the `tokenizers` library, with errors that name the word."""
 
     def __init__(self, backend):
+        backend.no_truncation()  # files of trained models often ask for it, and for padding
+        backend.no_padding()
         self.backend = backend  # tokenizers.Tokenizer
         self.bos: int | None = backend.token_to_id(BOS)
 
@@ -106,7 +109,7 @@ def check_tokens(tokens, d_vocab: int, room: int) -> Tensor:
         raise MinimechError(f"a prompt is a text, texts, or token ids; got {kind}") from None
     if tokens.numel() and (tokens.is_floating_point() or tokens.dtype == torch.bool):
         raise MinimechError(f"token ids must be integers, not {tokens.dtype}")
-    tokens = tokens.unsqueeze(0) if tokens.ndim == 1 else tokens
+    tokens = (tokens.unsqueeze(0) if tokens.ndim == 1 else tokens).long()
     if tokens.ndim != 2:
         raise MinimechError(f"token ids must be [batch position]; got shape {list(tokens.shape)}")
     is_pad = tokens == PAD
@@ -120,4 +123,4 @@ def check_tokens(tokens, d_vocab: int, room: int) -> Tensor:
     if tokens.shape[1] > room:
         limit = f"this model has room for {room} (its context length, less any `past`)"
         raise MinimechError(f"{tokens.shape[1]} tokens do not fit: {limit}")
-    return tokens.long()
+    return tokens

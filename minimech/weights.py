@@ -15,10 +15,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from minimech import MinimechError
-from minimech.files import beside, check_sums, find, read_json, why
+from minimech.files import beside, find, read_json, why
 from minimech.hooked import HookedTransformer
-from minimech.hooks import Tap, site_shapes
-from minimech.model import ModelConfig, Transformer
+from minimech.model import ModelConfig
 from minimech.tokens import Tokenizer
 
 # Every tensor: its name in the file -> its name here. Matrices are [in out] in both.
@@ -69,7 +68,6 @@ def from_pretrained(name: str | Path = "world", device: str = "cpu") -> HookedTr
 
     Raises: MinimechError for an unknown name or device, or a checkpoint absent or not in order.
     """
-    check_exists(device)
     return load(find(name), device, Path(name).name)
 
 
@@ -80,7 +78,7 @@ def load(folder: str | Path, device: str = "cpu", name: str | None = None) -> Ho
     """
     folder = Path(folder)
     cfg = read_config(folder, name or folder.name)
-    check_sums(folder)
+    beside("weights.sums").check_sums(folder)
     tokenizer = Tokenizer.from_folder(folder)
     size = tokenizer.backend.get_vocab_size() if tokenizer else 0
     if size > cfg.d_vocab:
@@ -94,7 +92,8 @@ def load(folder: str | Path, device: str = "cpu", name: str | None = None) -> Ho
     model.lm_head = model.W_E if cfg.tied else model.lm_head
     model.b_U = torch.zeros(cfg.d_vocab)
     check_leftovers(tensors, model, folder)
-    return model.eval() if device == "cpu" else check_device(model.eval(), device)
+    on_cpu = model.eval()
+    return on_cpu if device == "cpu" else beside("weights.devices").check_device(on_cpu, device)
 
 
 def layout(cfg: ModelConfig) -> dict[str, str]:
@@ -209,45 +208,6 @@ def check_leftovers(tensors: dict[str, Tensor], model: HookedTransformer, folder
         more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
         layers = f"a GPT-2 of {model.cfg.n_layers} layers"
         raise MinimechError(f"{folder}: {layers} has no place for {', '.join(extra[:3])}{more}")
-
-
-# ---- devices ------------------------------------------------------------------------------------
-
-
-def check_exists(device: str) -> None:
-    """Refuse a device that torch does not know or this machine does not have."""
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count()}
-    counts["mps"] = int(torch.backends.mps.is_available())
-    match = re.fullmatch(r"([a-z]+)(?::(\d+))?", str(device))
-    if not match or int(match[2] or 0) >= counts.get(match[1], 0):
-        have = ", ".join(kind for kind, count in counts.items() if count)
-        raise MinimechError(f"there is no device {str(device)!r} here; this machine has {have}")
-
-
-@torch.no_grad()
-def check_device(model: HookedTransformer, device: str) -> HookedTransformer:
-    """Move a model to a device, if it answers there as on the processor.
-
-    Some answer wrong and raise nothing (Apple's mps: TransformerLens issue 1178).
-    Raises: MinimechError with the error, which may be 1e-3 of the largest logit.
-    """
-    check_exists(device)
-    right = golden(model.cpu())  # [2 p v]
-    error = ((golden(model.to(device)) - right).abs().max() / right.abs().max()).item()
-    if not error <= 1e-3:  # or NaN
-        model.cpu()
-        wrong = f"{device} computes this model wrong: its logits differ from the processor's by"
-        mend = "Use device='cpu', or another version of torch"
-        raise MinimechError(f"{wrong} {error:.1e} of the largest, over 1e-3. {mend}")
-    return model
-
-
-def golden(model: HookedTransformer) -> Tensor:
-    """Answer a fixed prompt with fused and with explicit attention: [2 p v], on the processor."""
-    tokens = torch.arange(0, 37 * min(16, model.cfg.n_ctx), 37) % model.cfg.d_vocab  # [p]
-    tokens = tokens[None].to(model.W_E.device)  # [1 p]
-    look = Tap(site_shapes(model.cfg.n_layers), save="*.hook_pattern")
-    return torch.cat([Transformer.forward(model, tokens, tap).cpu() for tap in (Tap(), look)])
 
 
 # ---- saving -------------------------------------------------------------------------------------

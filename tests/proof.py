@@ -20,12 +20,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from minimech.cache import ActivationCache
-from minimech.files import read_json, read_sums, sha256
+from minimech.files import read_json
 from minimech.hooked import HookedTransformer
 from minimech.verify import FIGURES
 from minimech.weights import flat, layout, load, open_tensors
 from tests.checkpoints import SEEDS, TINY, TINY_UNTIED, write_checkpoint
 from tests.oracle import forward
+from weights.sums import read_sums, sha256
 
 
 class Row(NamedTuple):

@@ -124,3 +124,40 @@ def test_bytes_count_shared_memory_once(model):
     one = cache["resid_pre", 0].nbytes
     assert cache.nbytes == 4 * one  # three resid_post, and the first resid_pre
     assert "6 activations" in repr(cache)
+
+
+def test_an_edit_during_the_run_of_what_was_saved_is_noticed(model):
+    kept = []
+
+    def keep(x, hook):
+        kept.append(x)
+
+    def wipe_what_was_kept(x, hook):
+        kept[0].zero_()
+
+    hooks = [("blocks.0.hook_mlp_out", keep), ("blocks.2.hook_mlp_out", wipe_what_was_kept)]
+    with torch.no_grad():
+        _, cache = model.run_with_cache(STORED["tokens"], fwd_hooks=hooks)
+    with pytest.raises(MinimechError, match="edited in place"):
+        cache["mlp_out", 0]
+    assert cache["mlp_out", 1].isfinite().all()
+
+
+def test_a_cache_made_in_inference_mode_is_guarded_too(model):
+    with torch.inference_mode():
+        logits, cache = model.run_with_cache(STORED["tokens"])
+        assert close(cache.logit_attribution(7).values.sum(0), logits[:, -1, 7], 1e-6)
+        cache["z", 1].zero_()
+    with pytest.raises(MinimechError, match="edited in place"):
+        cache["z", 1]
+
+
+def test_layers_and_positions_count_from_the_end_or_are_refused(run):
+    _, cache = run
+    assert close(cache.decompose(-1).values.sum(0), cache["resid_pre", -1], 1e-6)
+    for wrong in (4, -4, "1"):
+        with pytest.raises(MinimechError, match="there is no layer"):
+            cache.decompose(wrong)
+    for wrong in (9, -10):
+        with pytest.raises(MinimechError, match=f"position {wrong} is outside a prompt of 9"):
+            cache.decompose(position=wrong)

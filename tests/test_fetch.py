@@ -15,7 +15,7 @@ import huggingface_hub.constants
 import pytest
 
 from minimech import HookedTransformer, MinimechError, files, weights
-from weights import fetch, save
+from weights import fetch, save, sums
 
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
@@ -36,8 +36,8 @@ def published(tmp_path, monkeypatch) -> Path:
     words = {f"w{i}": i for i in range(60)} | {"<|endoftext|>": 60}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
     backend.save(str(folder / "tokenizer.json"))
-    sums = {file: files.sha256(folder / file) for file in FILES}
-    pin = {"repository": "openai-community/gpt2", "revision": "60" * 20, "files": sums}
+    hashes = {file: sums.sha256(folder / file) for file in FILES}
+    pin = {"repository": "openai-community/gpt2", "revision": "60" * 20, "files": hashes}
     monkeypatch.setattr(fetch, "pinned", lambda: {"gpt2": pin})
     return folder
 
@@ -290,9 +290,9 @@ def test_a_config_that_another_model_would_have_is_refused(summed):
 
 def test_a_big_file_is_hashed_when_fetched_and_not_at_each_load(summed, monkeypatch):
     flip(summed / "model.safetensors", -400)
-    monkeypatch.setattr(files, "SMALL", 1000)
+    monkeypatch.setattr(sums, "SMALL", 1000)
     weights.load(summed)
-    assert "is truncated or altered" in message(files.check_sums, summed, None, True)
+    assert "is truncated or altered" in message(sums.check_sums, summed, None, True)
 
 
 @pytest.mark.parametrize("text", ["", "hello", "0" * 63 + "  config.json", "0" * 64 + "  ../x"])

@@ -248,7 +248,7 @@ def test_filters():
     assert select("*hook_pattern", sites) == [f"blocks.{i}.attn.hook_pattern" for i in range(2)]
     assert select(lambda name: "embed" in name, sites)[:2] == ["hook_embed", "hook_pos_embed"]
     assert select(["*hook_z", "hook_embed"], sites)[0] == "hook_embed"  # forward order, once each
-    assert select(None, sites) == sites and select([], sites) == []
+    assert select(None, sites) == sites
 
 
 def test_padding_can_be_neither_read_nor_written(model):
@@ -308,3 +308,63 @@ def test_a_loss_does_not_hide_what_is_not_a_number(model):
     assert model.run_with_hooks(TOKENS, hooks, return_type="loss").isnan()
     ragged = torch.cat([TOKENS, torch.full((2, 3), PAD)], dim=1)
     assert torch.equal(model(ragged, return_type="loss"), model(TOKENS, return_type="loss"))
+
+
+def test_a_run_that_fails_leaves_the_past_as_it_was(model):
+    full, past = model(TOKENS), Past()
+    model(TOKENS[:, :5], past=past)
+
+    def fails(z, hook):
+        raise RuntimeError("a hook of mine")
+
+    with pytest.raises(RuntimeError, match="a hook of mine"):
+        model.run_with_hooks(TOKENS[:, 5:], [("blocks.2.attn.hook_z", fails)], past=past)
+    assert past.length == 5
+    assert (model(TOKENS[:, 5:], past=past) - full[:, 5:]).abs().max() < 1e-4
+
+
+def test_one_prefix_serves_a_whole_patch_sweep(model):
+    _, cache = model.run_with_cache(TOKENS)
+    prefix = cache.past(5)
+
+    def zero_from_5(head, z, hook):
+        z[:, 5 - hook.start :, head] = 0
+
+    for head in range(4):
+        hooks = [("blocks.1.attn.hook_z", partial(zero_from_5, head))]
+        resumed = model.run_with_hooks(TOKENS[:, 5:], hooks, past=prefix)
+        assert (resumed - model.run_with_hooks(TOKENS, hooks)[:, 5:]).abs().max() < 1e-4
+    assert prefix.length == 5
+
+
+def test_a_past_that_does_not_fit_is_refused(model):
+    other = HookedTransformer(ModelConfig(2, 4, 24, n_ctx=29, d_vocab=61)).requires_grad_(False)
+    past = other.run_with_cache(TOKENS)[1].past(3)
+    with pytest.raises(MinimechError, match="of another model, or of a batch of another size"):
+        model(TOKENS[:, 3:], past=past)
+    past = model.run_with_cache(TOKENS)[1].past(3)
+    with pytest.raises(MinimechError, match="of a batch of another size"):
+        model(TOKENS[:1, 3:].expand(3, -1), past=past)
+    with pytest.raises(MinimechError, match="stop_at_layer leaves some out"):
+        model(TOKENS, past=Past(), stop_at_layer=1)
+    ragged = TOKENS.clone()
+    ragged[1, 5:] = PAD
+    with pytest.raises(MinimechError, match="must have the same length"):
+        model(ragged, past=Past())
+
+
+def test_a_glob_or_predicate_asks_for_what_the_run_reaches(model):
+    _, cache = model.run_with_cache(TOKENS, "*resid_post", stop_at_layer=2)
+    assert list(cache) == ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
+    with pytest.raises(MinimechError, match=r"stopped before reaching blocks\.2"):
+        model.run_with_cache(TOKENS, lambda name: name.startswith("blocks.2"), stop_at_layer=2)
+
+
+@pytest.mark.parametrize("names", [[], 5])
+def test_an_empty_filter_is_no_filter(model, names):
+    with pytest.raises(MinimechError, match="names no activation"):
+        model.run_with_cache(TOKENS, names)
+    with pytest.raises(MinimechError, match="names no activation"):
+        model.run_with_hooks(TOKENS, [(names, zero_head)])
+    with pytest.raises(MinimechError, match="a hook is a function"):
+        model.run_with_hooks(TOKENS, [(Z1, "zero")])

@@ -191,3 +191,30 @@ def test_no_tokenizer_and_a_broken_one(tmp_path):
         warnings.simplefilter("error")
         (tmp_path / "tokenizer.json").unlink()
         assert Tokenizer.from_folder(str(tmp_path)) is None
+
+
+def test_hooks_that_can_be_read_once_serve_every_step(model):
+    fired = []
+    hooks = (pair for pair in [("hook_embed", lambda x, hook: fired.append(hook.start))])
+    model.generate("When John", 4, fwd_hooks=hooks, stop_at_eos=False)
+    assert fired == [0, 3, 4, 5]
+
+
+def test_a_tokenizer_file_that_cuts_or_pads_does_neither_here(model):
+    backend = tokenizers.Tokenizer.from_str(model.tokenizer.backend.to_str())
+    backend.enable_truncation(6)
+    backend.enable_padding(length=32, pad_id=0, direction="left")
+    assert Tokenizer(backend).encode(PROMPT) == model.tokenizer.encode(PROMPT)
+
+
+def test_a_tokenizer_without_bos_says_so(model):
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}))
+    one = HookedTransformer(ModelConfig(1, 1, 4, n_ctx=4, d_vocab=9), Tokenizer(backend))
+    with pytest.raises(MinimechError, match="has no BOS token; pass prepend_bos=False"):
+        one("a")
+    assert one("a", prepend_bos=False).shape == (1, 1, 9)
+
+
+def test_small_integers_are_token_ids_too(model):
+    tokens = model.to_tokens("When John")
+    assert torch.equal(model(tokens.to(torch.uint8)), model(tokens))

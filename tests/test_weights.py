@@ -21,10 +21,11 @@ from safetensors.torch import save_file as save_torch
 
 from minimech import MinimechError, weights
 from minimech.weights import load, save_pretrained
-from weights import save
+from weights import devices, save
 
 TOKENS = torch.arange(18).view(2, 9)
 TOLERANCE = 6e-5  # ten times the measured error of float32; each planted bug below exceeds it
+ROOT = Path(__file__).parents[1]
 CONFIGS = {"tied": checkpoints.TINY, "untied": checkpoints.TINY_UNTIED}
 
 
@@ -626,9 +627,9 @@ def test_a_device_that_is_not_here_is_refused(tiny, device):
 @pytest.mark.parametrize("wrong", [1.01, float("nan")])
 def test_a_device_that_answers_wrong_is_refused_with_its_error(tiny, monkeypatch, wrong):
     answers = iter([torch.ones(2, 3, 4), torch.ones(2, 3, 4).index_fill(2, torch.tensor(1), wrong)])
-    monkeypatch.setattr(weights, "golden", lambda model: next(answers))
+    monkeypatch.setattr(devices, "golden", lambda model: next(answers))
     with pytest.raises(MinimechError) as caught:
-        weights.check_device(load(tiny), "cpu")
+        devices.check_device(load(tiny), "cpu")
     assert "cpu computes this model wrong: its logits differ from the processor's by" in str(
         caught.value
     )
@@ -637,11 +638,53 @@ def test_a_device_that_answers_wrong_is_refused_with_its_error(tiny, monkeypatch
 
 def test_a_device_that_answers_right_is_used_and_both_attentions_are_asked(tiny):
     model = load(tiny)
-    assert weights.check_device(model, "cpu") is model
-    fused, explicit = weights.golden(model)
+    assert devices.check_device(model, "cpu") is model
+    fused, explicit = devices.golden(model)
     assert not torch.equal(fused, explicit) and torch.allclose(fused, explicit, atol=1e-4)
 
 
 def test_moving_a_model_keeps_the_unembedding_tied(tiny):
     model = load(tiny).to(torch.float64)
     assert model.lm_head is model.W_E
+
+
+def test_a_processed_models_weights_do_not_load_into_a_plain_one(tmp_path):
+    model = load(checkpoints.write_checkpoint(tmp_path, CONFIGS["tied"], 11))
+    new = model.processed()
+    with pytest.raises(RuntimeError, match="b_U"):
+        type(model)(new.cfg).load_state_dict(new.state_dict())
+
+
+def test_what_load_would_refuse_is_not_saved(tmp_path):
+    model = load(checkpoints.write_checkpoint(tmp_path / "a", CONFIGS["tied"], 11))
+    model.blocks[1].mlp.W_in[3, 3] = float("nan")
+    with pytest.raises(
+        MinimechError, match=r"not saved: blocks\.1\.mlp\.W_in has values that are NaN"
+    ):
+        save_pretrained(model, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_checksums_that_leave_out_the_weights_are_refused(tmp_path):
+    folder = save_pretrained(
+        load(checkpoints.write_checkpoint(tmp_path / "a", CONFIGS["tied"], 11)), tmp_path / "b"
+    )
+    lines = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (folder / "SHA256SUMS").write_text("".join(x for x in lines if "safetensors" not in x))
+    with pytest.raises(MinimechError, match=r"does not list model\.safetensors"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["weights", "tests"])
+def test_a_users_own_module_of_that_name_is_named(tmp_path, name):
+    import subprocess
+    import sys
+
+    (tmp_path / f"{name}.py").write_text("mine = 1\n")
+    module = {"weights": "weights.processed", "tests": "tests.cost"}[name]
+    code = f"import {name}\nfrom minimech.files import beside\nbeside({module!r})"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )  # fmt: skip
+    assert "MinimechError" in run.stderr and f"'{name}' is not a package" in run.stderr

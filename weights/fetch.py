@@ -9,9 +9,10 @@ import shutil
 from pathlib import Path
 
 from minimech import MinimechError, files
-from minimech.files import check_sums, read_json, root, why
+from minimech.files import read_json, root, why
 from minimech.hooks import nearest_words
 from weights.save import write_sums
+from weights.sums import check_sums
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 

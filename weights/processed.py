@@ -27,7 +27,7 @@ def processed(
     new = unfilled(replace(model.cfg, tied=False), model.tokenizer)
     for name, weight in model.named_parameters(remove_duplicate=False):
         put(new, name, weight.clone())
-    new.b_U = model.b_U.clone()
+    new.register_buffer("b_U", model.b_U.clone())  # belongs to its state_dict: it is not zero now
     writers = [new.W_E, new.W_pos]
     for attn, mlp, ln1, ln2 in ((b.attn, b.mlp, b.ln1, b.ln2) for b in new.blocks):
         if fold_ln:

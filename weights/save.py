@@ -9,8 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from minimech import HookedTransformer, MinimechError
-from minimech.files import sha256, why
+from minimech.files import why
 from minimech.weights import SIZES, flat, layout
+from weights.sums import sha256
 
 
 def save_pretrained(model: HookedTransformer, folder: str | Path) -> Path:
@@ -27,6 +28,8 @@ def save_pretrained(model: HookedTransformer, folder: str | Path) -> Path:
     for theirs, ours in layout(model.cfg).items():
         prefix = "" if ours == "lm_head" else "transformer."
         tensors[prefix + theirs] = flat(ours, model.get_parameter(ours))
+        if not tensors[prefix + theirs].isfinite().all():
+            raise MinimechError(f"not saved: {ours} has values that are NaN or infinite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as aside:
