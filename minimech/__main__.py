@@ -93,6 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `... | head`: nobody reads on, which is no mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ModuleNotFoundError as error:
+        message, status = f"{error}: run .venv/bin/python, which `make setup` makes", 2
     except (OSError, MinimechError) as error:
         message, status = why(error), 2
     print(f"minimech: {message}", file=sys.stderr)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from minimech.cache import ActivationCache
-from minimech.files import read_json
+from minimech.files import SHIPPED, read_json
 from minimech.hooked import HookedTransformer
 from minimech.verify import FIGURES
 from minimech.weights import flat, layout, load, open_tensors
@@ -87,6 +87,10 @@ def published(model: HookedTransformer, folder: Path):
 
 def recorded(model: HookedTransformer, folder: Path):
     """Compare with what lies beside the model: its files' hashes, its card's answers."""
+    if folder.parent == SHIPPED and not read_sums(folder):
+        yield compare(
+            "SHA256SUMS, which all that ships has", "there", "missing", 0, str(folder.name)
+        )
     for file, expected in read_sums(folder).items():
         yield compare(f"sha256 of {file}", expected, sha256(folder / file), 0, "SHA256SUMS")
     card = read_json(folder / "card.json") if (folder / "card.json").exists() else {}

@@ -1,6 +1,7 @@
 """The promises about the repo itself: its size, what it imports, what it names, what it says."""
 
 import ast
+import errno
 import io
 import os
 import re
@@ -226,8 +227,7 @@ def test_links_of_the_texts_resolve():
 
 def test_readme_example_prints_what_the_readme_says():
     examples = re.findall(r"```python\n(.*?)```\s+prints\s+```\w*\n(.*?)```", readme(), re.S)
-    if not examples or examples[0][0].strip() == "EXAMPLE":
-        pytest.skip("no example yet: a python block, the word prints, a block with the output")
+    assert examples, "the README has no python block, the word prints, and a block of output"
     for code, expected in examples:
         printed = run(sys.executable, "-c", code)
         assert printed.returncode == 0, printed.stderr
@@ -245,7 +245,11 @@ def test_sockets_reach_this_machine_only():
     with socket.socket() as server, socket.socket() as client:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        client.connect(server.getsockname())
+        try:
+            client.connect(server.getsockname())
+        except OSError as error:
+            if error.errno != errno.ENETUNREACH:  # as where not even the loopback is up
+                raise
 
 
 def test_commands_that_tests_start_are_offline_too():

@@ -33,7 +33,7 @@ def published(name: str | Path) -> Path:
     known = list(dict.fromkeys([*shipped, *pinned()]))
     unknown = f"there is no model or folder called {str(name)!r}. {nearest_words(name, known)}"
     every = f"Known are {', '.join(known)}, and any folder that holds a checkpoint."
-    raise MinimechError(f"{unknown} {every}")
+    raise MinimechError(f"{unknown.strip()} {every}")
 
 
 def cached(name: str) -> Path | None:
@@ -77,6 +77,8 @@ def fetch(name: str, source: str | Path | None = None) -> Path:
         shutil.rmtree(partial / ".cache", ignore_errors=True)  # the hub client's notes
         partial.rename(folder)
     except ConnectionError as error:
+        if not any(partial.iterdir()):
+            partial.rmdir()
         raise MinimechError(
             f"{name} is not on this machine and could not be downloaded ({error}). With a network, "
             f"run `make weights MODEL={name}`; MODEL=world works now, it needs none"

@@ -11,6 +11,7 @@ from pathlib import Path
 from minimech import MinimechError
 
 SMALL = 64 * 2**20  # bytes
+AGAIN = "fetch or copy the model again"
 
 
 def check_sums(folder: Path, sums: dict | None = None, whole: bool = False) -> None:
@@ -22,18 +23,24 @@ def check_sums(folder: Path, sums: dict | None = None, whole: bool = False) -> N
     for file, expected in sums.items():
         path = folder / file
         if not path.is_file():
-            raise MinimechError(f"{path} is missing; fetch or copy the model again")
+            raise MinimechError(f"{path} is missing; {mend(folder)}")
         size = path.stat().st_size
         got = sha256(path) if expected and (whole or size <= SMALL) else expected
         if got != expected:
             found = f"its {size:,} bytes have sha256 {got[:12]}..., expected {expected[:12]}..."
-            mend = "Delete it, and fetch or copy the model again"
-            raise MinimechError(f"{path} is truncated or altered: {found} {mend}")
+            how = f"Delete it, and {mend(folder)}"
+            raise MinimechError(f"{path} is truncated or altered: {found} {how}")
     unlisted = [path.name for path in folder.glob("*.safetensors") if path.name not in sums]
     if sums and unlisted:
         raise MinimechError(
             f"{folder / 'SHA256SUMS'} does not list {unlisted[0]}; add or remove it"
         )
+
+
+def mend(folder: Path) -> str:
+    """Say where a model's files come from."""
+    ships = folder.resolve().parent == Path(__file__).resolve().parent and folder.name == "world"
+    return f"`git checkout -- weights/{folder.name}` restores it" if ships else AGAIN
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,6 @@
 """What can the world model do, and which head does it? Prints the numbers of its card.
 
-    python weights/recipes/world_scores.py [folder]        (default: weights/world)
+    python weights/recipes/world_scores.py [folder]        (default: weights/world; minutes)
 
 Behaviours are scored on sentences never trained on, the indirect object also with pairs of names
 that never met in training. Each head is then tried by intervention, every other head being its
