@@ -112,11 +112,10 @@ class Tap:
     def __init__(self, sites=(), fwd_hooks=(), save=(), beyond: Tensor | None = None, start=0):
         self.hooks: dict[str, list[Hook]] = {}
         self.awaited = [] if save in ((), None) else groups(save, list(sites))
-        for names, function in fwd_hooks:
-            if not callable(function):
-                raise MinimechError(
-                    f"a hook is a function hook(activation, hook), not {function!r}"
-                )
+        for pair in fwd_hooks:
+            if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and callable(pair[1])):
+                raise MinimechError(f"fwd_hooks lists (name, function); {pair!r} is no such pair")
+            names, function = pair
             self.awaited += groups(names, list(sites))
             for name in select(names, sites):
                 self.hooks.setdefault(name, []).append(function)

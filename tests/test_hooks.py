@@ -366,5 +366,6 @@ def test_an_empty_filter_is_no_filter(model, names):
         model.run_with_cache(TOKENS, names)
     with pytest.raises(MinimechError, match="names no activation"):
         model.run_with_hooks(TOKENS, [(names, zero_head)])
-    with pytest.raises(MinimechError, match="a hook is a function"):
-        model.run_with_hooks(TOKENS, [(Z1, "zero")])
+    for not_pairs in ([(Z1, "zero")], (Z1, zero_head), [Z1]):
+        with pytest.raises(MinimechError, match=r"fwd_hooks lists \(name, function\)"):
+            model.run_with_hooks(TOKENS, not_pairs)
