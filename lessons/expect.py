@@ -6,8 +6,8 @@ keeps it in out/NN/results.json; here is how a row is judged and written. `pytho
 
 A prediction is a number (with a tolerance), a bound (`at_least`, `at_most`, `Band`), a text, a head
 such as "L1H0", a boolean, or None where there is none: then the row says look. A row outside its
-tolerance says FAIL and the lesson stops; where the disagreement is known, `gap="why"`, it says GAP
-and is shown as such.
+tolerance says FAIL and the lesson stops, with one sentence; where the disagreement is expected,
+`gap="why"`, it says GAP and is shown as such.
 """
 
 import json
@@ -23,8 +23,8 @@ ROW = "  {status:<4} {id:<5} {what:<40} {predicted:>15} {seen:>11}  {source}"
 HEAD = " " * 54 + f"{'predicted':>15} {'observed':>11}  source"
 
 
-class Disagreement(AssertionError):
-    """What was observed lies outside what was predicted."""
+class Disagreement(SystemExit):
+    """Observed is not what was predicted: uncaught, ends a script with a sentence and status 1."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def written(value, tolerance: float = 0) -> str:
     if isinstance(value, str):
         return value if value == value.strip() else repr(value)
     text = str(value) if isinstance(value, (Band, int)) else f"{value:.4g}"
-    return f"{text} ± {tolerance:.4g}" if tolerance else text
+    return f"{text} ± {tolerance:.4g}" if tolerance and not isinstance(value, Band) else text
 
 
 def ledger(folder: Path) -> list[dict]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 DARK, LIGHT, GREY = "#1f4e79", "#e3a83b", "#9a9a9a"
 STYLES = [(DARK, "-", "o"), ("#c46a1b", "--", "s"), (GREY, ":", "^"), ("#1c1c1c", "-.", "D")]
@@ -29,9 +30,16 @@ class Plot:
         return f"{self.title}\n\n{self.text}"
 
 
-def heatmap(values, rows, columns, title, xlabel, ylabel, unit, signed=False) -> Plot:
-    """Draw a matrix [row column] with a label on each row and column (tokens, layers, heads)."""
+def heatmap(
+    values, rows, columns, title, xlabel, ylabel, unit, signed=False, causal=False, framed=None
+) -> Plot:
+    """Draw a matrix [row column] with a label on each row and column (tokens, layers, heads).
+
+    `causal`: what lies above the diagonal is the future, which nobody can see, and is left grey.
+    `framed` is the row to look at.
+    """
     values = as_array(values)
+    values = np.where(np.tri(*values.shape) > 0, values, np.nan) if causal else values
     high = np.nanmax(np.abs(values)) or 1.0
     low = -high if signed else 0.0
     height = min(9.0, 1.9 + 0.3 * len(rows))
@@ -41,8 +49,12 @@ def heatmap(values, rows, columns, title, xlabel, ylabel, unit, signed=False) ->
     axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 3 else 0)
     axes.set_yticks(range(len(rows)), rows)
     figure.colorbar(image, label=unit, fraction=0.05)
+    axes.set_facecolor("#d9d9d9")  # where there is no number
+    if framed is not None:
+        box = {"fill": False, "ec": "#c46a1b", "lw": 2, "clip_on": False}
+        axes.add_patch(Rectangle((-0.5, range(len(rows))[framed] - 0.5), len(columns), 1, **box))
     if values.size <= 64:
-        for (row, column), value in np.ndenumerate(values):
+        for (row, column), value in np.ndenumerate(np.nan_to_num(values)):
             ink = "black" if ((value - low) / (high - low) > 0.5) == signed else "white"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
     return Plot(title, figure, text_heatmap(values, rows, columns, signed))
@@ -57,7 +69,11 @@ def bars(values, labels, title, xlabel, log=False, marked=(), limit=None) -> Plo
     figure, axes = blank(title, xlabel, "", (7.0, 1.3 + 0.27 * len(labels)))
     colours = [LIGHT if label in marked else DARK for label in labels]
     hatches = ["///" if label in marked else "" for label in labels]
-    axes.barh(range(len(labels)), values, color=colours, hatch=hatches, edgecolor="black", lw=0.4)
+    style = {"color": colours, "hatch": hatches, "edgecolor": "black", "lw": 0.4}
+    drawn = axes.barh(range(len(labels)), values, **style)
+    numbers = [short(value, log) for value in values]
+    axes.bar_label(drawn, numbers, padding=3, fontsize=8)
+    axes.margins(x=0.12)  # room for the numbers
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xscale("log" if log else "linear")
@@ -92,10 +108,18 @@ def blank(title: str, xlabel: str, ylabel: str, size: tuple[float, float]):
 
 
 def text_heatmap(values, rows, columns, signed=False) -> str:
-    """Draw a matrix with blocks of four shades; with signs, in tenths of the largest value."""
+    """Draw a matrix: a small one as numbers, else in four shades; with signs, in tenths."""
     values = as_array(values)
-    high = np.nanmax(np.abs(values)) or 1.0
     label = max(map(len, rows)) + 1
+    if values.size <= 64 and label + 8 * len(columns) <= terminal_width():  # room for numbers
+        lines = [" " * label + "".join(f"{name:>8}" for name in columns)]
+        for name, row in zip(rows, values):
+            lines.append(
+                f"{name:<{label}}"
+                + "".join(f"{value:>8.2f}" for value in row).replace("nan", "   ").rstrip()
+            )
+        return "\n".join(lines)
+    high = np.nanmax(np.abs(values)) or 1.0
     room = terminal_width() - label
     cell = 4 if signed else 3 if 3 * len(columns) <= room else 2
     first = max(0, len(columns) - room // cell)  # what fits: the last columns
@@ -143,9 +167,15 @@ def token_labels(str_tokens) -> list[str]:
     return [f"{i} {name.replace(' ', '·')}" for i, name in enumerate(names)]
 
 
+def short(value: float, log: bool = False) -> str:
+    """Write the number beside a bar: of a tiny one on a log axis the power of ten matters."""
+    small = f"{value:.1e}" if log and value < 0.01 else f"{value:.2g}"
+    return f"{value:.2f}" if abs(value) >= 1 else small if abs(value) < 0.1 else f"{value:.3g}"
+
+
 def shade(share: float) -> str:
-    """Pick one of four shades for 0 to 1; a dot below 0.05, nothing at 0."""
-    if share < 0.05:
+    """Pick one of four shades for 0 to 1; a dot below 0.05, nothing at 0 or where there is none."""
+    if not share >= 0.05:
         return "." if share > 0 else " "
     return blocks()[min(3, int(share * 4))]
 

@@ -2,8 +2,8 @@
 
 `read` splits a script at its `# %%` lines: the comment that follows is the cell's prose, the rest
 its code. `html` joins the prose with what the run printed and drew. The file holds its figures,
-follows the reader's light or dark setting, and fits a phone: what is wide scrolls in a box of its
-own.
+follows the reader's light or dark setting, and fits a phone: code wraps, and a wide table
+scrolls in a box of its own.
 """
 
 import ast
@@ -28,7 +28,8 @@ h1 { font-size: 1.9rem; line-height: 1.2; } h2 { font-size: 1.3rem; margin: 2.6r
 pre, table, code, summary { font-family: ui-monospace, Menlo, "DejaVu Sans Mono", monospace; }
 code { font-size: .88em; background: var(--box); border-radius: 3px; padding: .05em .25em; }
 pre { font-size: .78rem; line-height: 1.35; margin: .8rem 0; padding: .7rem .8rem;
-      background: var(--box); border-radius: 5px; overflow-x: auto; } pre code { padding: 0; }
+      background: var(--box); border-radius: 5px; white-space: pre-wrap; }
+pre code { padding: 0; background: none; } .reason td { color: var(--bad); }
 .box { overflow-x: auto; margin: .8rem 0; } table { border-collapse: collapse; font-size: .8rem; }
 td, th { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
          vertical-align: top; } td:nth-child(3) { min-width: 7rem; } th { font-weight: normal; }
@@ -51,7 +52,7 @@ PAGE = """<!doctype html>
 </html>
 """
 COLUMNS = {"": "status", "row": "id", "what": "what", "predicted": "predicted", "observed": "seen",
-           "source": "source", "known gap": "gap"}  # fmt: skip
+           "source": "source"}  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -112,6 +113,8 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         cells = "".join(f"<td>{escape(str(row[key]))}</td>" for key in columns.values())
         lines.append(f'<tr class="{row["status"]}">{cells}</tr>')
+        reason = f'<td></td><td colspan="{len(columns) - 1}">{escape(row["gap"])}</td>'
+        lines += [f'<tr class="reason">{reason}</tr>'] if row["gap"] else []
     return f'<div class="box"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
 
 

@@ -27,6 +27,7 @@ from minimech.weights import save_pretrained
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "lessons" / "03_transformer.py"
 WORDS = "<|endoftext|> When John ĠJohn Ġand ĠMary Ġwent Ġto Ġthe Ġstore , Ġgave Ġa Ġdrink Ġball"
+WORDS += " ĠAnna ĠTom"
 SHIPS = (ROOT / "weights" / "world" / "model.safetensors").exists()
 KEYS = "id what predicted seen observed tolerance status pass source gap reader model minimech"
 
@@ -97,7 +98,7 @@ def test_every_row_has_its_fields_and_was_printed(run):
 
 def test_what_is_printed_fits_a_page(run):
     told = run[0].stdout.splitlines()
-    lines = [line for line in told if "index.html" not in line and " pass  " not in line]
+    lines = [line for line in told if "index.html" not in line]
     assert max(map(len, lines)) <= 100
 
 
@@ -152,23 +153,31 @@ BREAKS = [
     ("x**3", "x**2", "9.1"),
     ("triu(diagonal=1)", "triu(diagonal=0)", "7.1"),
     ("/ math.sqrt(q.shape[-1])  #", "/ math.sqrt(q.shape[-1]) + 5  #", None),
+    ('GIVER, RECEIVER = "John", "Mary"', 'GIVER, RECEIVER = "Anna", "Tom"', None),
 ]
 
 
-@pytest.mark.parametrize("right, wrong, row", BREAKS, ids=["gelu", "mask", "plus five"])
-def test_break_it_does_what_it_says(right, wrong, row, folder, tmp_path):
+def copy_of_the_clone(folder: Path) -> None:
+    """Copy what a reader edits, and what it needs beside it."""
     for name in ("lessons", "minimech", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
-    file = tmp_path / "lessons" / "techniques" / "transformer.py"
+        copy(ROOT / name, folder / name)
+    for name in ("tests", "weights"):
+        (folder / name).symlink_to(ROOT / name)
+
+
+@pytest.mark.parametrize("right, wrong, row", BREAKS, ids=["gelu", "mask", "plus five", "names"])
+def test_break_it_does_what_it_says(right, wrong, row, folder, tmp_path):
+    copy_of_the_clone(tmp_path)
+    place = "03_transformer.py" if "GIVER" in right else "techniques/transformer.py"
+    file = tmp_path / "lessons" / place
     source = file.read_text()
     assert source.count(right) == 1
     file.write_text(source.replace(right, wrong))
     done = run_lesson(tmp_path, folder, tmp_path / "out")
     assert done.returncode == (row is not None), done.stderr
     if row:
-        assert f"Disagreement: {row}, " in done.stderr
+        assert re.fullmatch(rf"Row {row}, .+: predicted .+, observed .+\.\n", done.stderr)
         assert 'class="FAIL"' in (tmp_path / "out" / "03" / "index.html").read_text()
 
 
@@ -183,6 +192,19 @@ def test_a_missing_model_or_word_or_place_ends_with_a_sentence(folder, tmp_path)
         done = run_lesson(ROOT, model, out)
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
         assert done.stderr.startswith("lesson: ") and told in done.stderr, done.stderr
+
+
+def test_another_prompt_runs_on_the_world_model(tmp_path):
+    if not SHIPS:
+        pytest.skip("weights/world is not here")
+    copy_of_the_clone(tmp_path)
+    file = tmp_path / "lessons" / "03_transformer.py"
+    file.write_text(file.read_text().replace('"John", "Mary"', '"Anna", "Tom"'))
+    done = run_lesson(tmp_path, "world", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out" / "03" / "results.json").read_text())
+    seen = {row["id"]: row for row in rows}
+    assert seen["11.2"]["status"] == "look" and seen["11.2"]["observed"] == "Tom"
 
 
 def nameless(folder: Path) -> Path:
@@ -205,10 +227,13 @@ def test_forward_by_hand_equals_numpy(tmp_path):
             assert transformer.error(transformer.forward(tokens, model), expected) > 1e-5, bug
 
 
-def test_zero_and_nudge_touch_one_head():
+def test_replace_and_nudge_touch_one_head():
     z = torch.ones(3, 5, 3, 4)
-    silent = transformer.zero_own_head(z.clone(), None)  # row i: head i
+    silent = transformer.replace_own_head(torch.zeros(5, 3, 4))(z.clone(), None)  # row i: head i
     assert silent.sum((1, 3)).tolist() == [[0, 20, 20], [20, 0, 20], [20, 20, 0]]
+    said = torch.arange(60.0).view(5, 3, 4)
+    told = transformer.replace_own_head(said)(z.clone(), None)
+    assert all(torch.equal(told[i, :, i], said[:, i]) for i in range(3))
     moved = transformer.nudge_head(2, torch.arange(4.0))(z.clone(), None) - z
     assert torch.equal(moved[:, -1, 2], torch.arange(4.0).expand(3, 4))
     assert moved.abs().sum() == 3 * 6
@@ -252,7 +277,7 @@ def run_here(tmp_path, monkeypatch):
 
 def test_expect_stops_outside_the_tolerance_and_keeps_the_row(run_here):
     run_here.expect("1.1", "a number", 3.5, torch.tensor(3.52), tolerance=0.05)
-    with pytest.raises(Disagreement, match=r"^1\.2, a head: predicted L1H0, observed L1H1"):
+    with pytest.raises(Disagreement, match=r"^Row 1\.2, a head: predicted L1H0 \(nowhere\), obs"):
         run_here.expect("1.2", "a head", "L1H0", "L1H1", source="nowhere")
     kept = json.loads((run_here.folder / "results.json").read_text())
     assert [row["status"] for row in kept] == ["ok", "FAIL"]
@@ -277,10 +302,11 @@ def test_predict_asks_at_a_terminal_before_it_shows(run_here, capsys, monkeypatc
     monkeypatch.setenv("PREDICT", "1")
     monkeypatch.setattr(sys, "stdin", Terminal("7\n"))
     run_here.expect("1.1", "how many", 15, 15)
-    run_here.expect("1.2", "and then", 16, 16)  # the terminal is closed
+    run_here.expect("1.2", "control: not asked", 16, 16)
+    run_here.expect("1.3", "and then", 16, 16)  # the terminal is closed
     printed = capsys.readouterr().out
     assert printed.index("Your prediction") < printed.index("  ok   1.1")
-    assert [row["reader"] for row in run_here.rows] == ["7", None]
+    assert [row["reader"] for row in run_here.rows] == ["7", None, None]
 
 
 def test_the_ledger_gathers_all_lessons(tmp_path, monkeypatch, capsys):
@@ -312,6 +338,26 @@ def test_text_figures_fit_the_terminal(columns, monkeypatch):
     ]
     for text in texts:
         assert max(map(len, text.splitlines())) <= min(columns, 100), text
+
+
+def test_a_small_heat_map_is_printed_as_numbers_and_the_future_is_grey():
+    plot = figures.heatmap([[1, 0.5], [0.25, 0.75]], "ab", "cd", "t", "x", "y", "u", causal=True)
+    assert plot.text.split() == ["c", "d", "a", "1.00", "b", "0.25", "0.75"]
+    assert np.isnan(plot.figure.axes[0].images[0].get_array().filled(np.nan)).tolist() == [
+        [False, True],
+        [False, False],
+    ]
+
+
+def test_what_is_known_of_a_row_is_held_against_it(run_here):
+    run_here.know({"1.1": 3.5}, "somebody")
+    run_here.recorded("1.1", "a number", 3.52, 0.05)
+    run_here.recorded("1.2", "another", 7)
+    assert [(row["status"], row["source"]) for row in run_here.rows] == [
+        ("ok", "somebody"),
+        ("look", ""),
+    ]
+    assert expect.written(at_most(2), 0.01) == "<= 2"
 
 
 def test_text_figures_need_no_unicode(monkeypatch):

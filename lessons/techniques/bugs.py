@@ -1,8 +1,8 @@
 """Eight ways to get a forward pass wrong: each is a real slip, and each still runs (lesson 03).
 
 A bug is the name of a function of transformer.py and a wrong version to put in its place. None of
-them raises, and with most of them a model still writes fluent text: only a number held against a
-number tells.
+them raises, and with most of them a model still gives the right answer: only a number held against
+a number tells.
 """
 
 import math

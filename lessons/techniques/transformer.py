@@ -85,11 +85,20 @@ def attribute(parts: Tensor, scale: Tensor, w: Tensor, direction: Tensor) -> Ten
     return (centred / scale * w) @ direction
 
 
-def zero_own_head(z: Tensor, hook) -> Tensor:  # [h p h e] -> the same
-    """Silence head i in row i of a batch: a hook for `hook_z`, to be run on n_heads copies."""
-    rows = torch.arange(len(z))
-    z[rows, :, rows] = 0
-    return z
+def replace_own_head(said: Tensor) -> Callable:  # [p h e], what is said instead
+    """Make a hook for `hook_z` [h p h e], run on n_heads copies: copy i has head i replaced."""
+
+    def hook(z, hook):
+        rows = torch.arange(len(z))
+        z[rows, :, rows] = said.transpose(0, 1)  # [h p e]
+        return z
+
+    return hook
+
+
+def hold(cache) -> Callable:
+    """Make a hook for any site that puts back what the site held in the run of `cache`."""
+    return lambda activation, hook: cache[hook.name].expand_as(activation)
 
 
 def nudge_head(head: int, step: Tensor) -> Callable:
@@ -117,6 +126,6 @@ def slope(f: Callable[[Tensor], Tensor], along: Tensor, step: float = 1e-4) -> T
 
 
 def error(got: Tensor, expected: Tensor) -> float:
-    """Return the largest difference in any row, as a share of the largest number in that row."""
+    """Return the largest difference in any vector, as a share of that vector's largest number."""
     difference = (got - expected).abs().amax(-1)  # [...]
     return (difference / expected.abs().amax(-1)).max().item()
