@@ -135,7 +135,9 @@ def make_venv():
         print(f"The activated environment, {active}, does not fit: {lacks(active)}", flush=True)
     again = READY.exists() or UNFINISHED.exists()
     print("Starting again on" if again else "Setting up", ".venv, from constraints.txt", end=" ")
-    print("(once; some minutes. On Linux pip may bring 5 GB of CUDA packages with torch: README, Install)", flush=True)
+    print("(once; some minutes).", flush=True)
+    if sys.platform == "linux" and not os.environ.get("PIP_ARGS"):
+        print("With torch, pip may bring 5 GB of CUDA packages; README, Install, avoids them.")
     VENV.mkdir(exist_ok=True)
     UNFINISHED.touch()  # first to come and last to go
     for path in sorted(VENV.iterdir(), key=lambda path: path != READY):
