@@ -32,6 +32,7 @@ class Lesson:
         self.script, self.folder = ROOT / "lessons" / f"{name}.py", OUT / name[:2]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "results.json").write_text("[]\n", encoding="utf-8")
         except OSError as error:
             stop(f"{self.folder} cannot be written ({error.strerror}); set OUT to another folder")
         self.intro, self.cells = page.read(self.script)
@@ -41,6 +42,7 @@ class Lesson:
         self.told = 0  # how many cells have been told
         self.model_name = self.model_path = ""
         self.started = time.perf_counter()
+        sys.excepthook = interrupted
         print(f"\n{self.intro}")
 
     def load(self, prompt: str):
@@ -131,8 +133,18 @@ class Lesson:
 
 def stop(why: str) -> None:
     """End with a sentence and status 2, as the commands do."""
+    sys.stdout.flush()
     print(f"lesson: {why}", file=sys.stderr)
     sys.exit(2)
+
+
+def interrupted(kind, error, trace) -> None:
+    """End on Ctrl-C with a word; show any other error as Python does."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stdout.flush()
+        print("\nlesson: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def running_line(script: Path) -> int:

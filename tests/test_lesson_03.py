@@ -389,3 +389,10 @@ def test_every_plot_has_title_labels_and_ink():
         figure.savefig(memory, format="png")
         memory.seek(0)
         assert imread(memory)[..., :3].std() > 0.05
+
+
+def test_ctrl_c_ends_with_a_word(tmp_path):
+    code = "from lessons.lesson import Lesson; Lesson('03_transformer'); raise KeyboardInterrupt"
+    env = os.environ | {"OUT": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.stderr == "\nlesson: interrupted\n" and run.returncode != 0
