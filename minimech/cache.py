@@ -37,8 +37,7 @@ class ActivationCache(Mapping):
     def __init__(self, saved: dict[str, tuple[Tensor, int]], model, tokens: Tensor, start: int = 0):
         self.model, self.tokens = model, tokens  # [b p]
         self.start = start  # the position of the first token
-        self._saved = {name: x for name, (x, _) in saved.items()}
-        self._versions = {name: version for name, (_, version) in saved.items()}
+        self._saved = saved  # name -> activation, and how often it had been edited when saved
 
     def __getitem__(self, key: str | tuple) -> Tensor:
         name = self.site(key)
@@ -46,11 +45,12 @@ class ActivationCache(Mapping):
             missing = f"{name} was not saved in this run. Saved: {', '.join(self._saved)}"
             mend = "Ask for it in names_filter, or leave that out to save everything"
             raise MinimechError(f"{missing}. {mend}")
-        if self._saved[name]._version != self._versions[name]:
+        activation, edits = self._saved[name]
+        if activation._version != edits:
             edited = f"{name}, or a tensor that shares its memory, was edited in place"
             mend = "it is no longer what the model computed. Edit a .clone() instead"
-            raise MinimechError(f"{edited} after the run: {mend}")
-        return self._saved[name]
+            raise MinimechError(f"{edited} after the run saved it: {mend}")
+        return activation
 
     def __contains__(self, key: object) -> bool:
         try:
@@ -70,7 +70,7 @@ class ActivationCache(Mapping):
     @property
     def nbytes(self) -> int:
         """Bytes held; activations that share memory count once."""
-        blocks = [x.untyped_storage() for x in self._saved.values()]
+        blocks = [x.untyped_storage() for x, _ in self._saved.values()]
         return sum({block.data_ptr(): block.nbytes() for block in blocks}.values())
 
     def site(self, key: str | tuple) -> str:

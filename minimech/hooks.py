@@ -19,6 +19,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -48,8 +49,9 @@ Filter = str | Callable[[str], bool] | Sequence["Filter"]
 Hook = Callable[..., Tensor | None]
 
 
+@cache
 def site_shapes(n_layers: int) -> dict[str, str]:
-    """Name every activation of a model, in the order of the forward pass: {name: shape}."""
+    """Name every activation of a model, in the order of the forward pass; for reading only."""
     sites = {"hook_embed": "b p d", "hook_pos_embed": "b p d"}
     for layer in range(n_layers):
         sites |= {f"blocks.{layer}.{site}": shape for site, shape in BLOCK_SITES.items()}
@@ -58,7 +60,7 @@ def site_shapes(n_layers: int) -> dict[str, str]:
 
 def select(names: Filter | None, sites: Iterable[str]) -> list[str]:
     """Return the sites that a filter means: name, glob, predicate, list of these; None for all."""
-    wanted = {site for group in groups(names, list(sites)) for site in group}
+    wanted = set().union(*groups(names, list(sites)))
     return [site for site in sites if site in wanted]
 
 
@@ -110,16 +112,18 @@ class Tap:
     """
 
     def __init__(self, sites=(), fwd_hooks=(), save=(), beyond: Tensor | None = None, start=0):
+        sites = list(sites)
         self.hooks: dict[str, list[Hook]] = {}
-        self.awaited = [] if save in ((), None) else groups(save, list(sites))
+        self.awaited = [] if save == () else groups(save, sites)
+        self.save = set().union(*self.awaited)
         for pair in fwd_hooks:
             if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and callable(pair[1])):
                 raise MinimechError(f"fwd_hooks lists (name, function); {pair!r} is no such pair")
             names, function = pair
-            self.awaited += groups(names, list(sites))
-            for name in select(names, sites):
+            parts = groups(names, sites)
+            self.awaited += parts
+            for name in set().union(*parts):
                 self.hooks.setdefault(name, []).append(function)
-        self.save = set() if save == () else set(select(save, sites))
         self.watched = self.save | set(self.hooks)
         self.fired: set[str] = set()
         self.saved: dict[str, tuple[Tensor, int]] = {}  # with torch's count of its in-place edits

@@ -11,8 +11,7 @@ from pathlib import Path
 from minimech import MinimechError, files
 from minimech.files import read_json, root, why
 from minimech.hooks import nearest_words
-from weights.save import write_sums
-from weights.sums import check_sums
+from weights.sums import check_sums, write_sums
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from minimech import HookedTransformer, MinimechError
 from minimech.files import why
 from minimech.weights import SIZES, flat, layout
-from weights.sums import sha256
+from weights.sums import write_sums
 
 
 def save_pretrained(model: HookedTransformer, folder: str | Path) -> Path:
@@ -58,9 +58,3 @@ def hf_config(model: HookedTransformer) -> dict:
     config |= {"activation_function": "gelu_new"}
     bos = model.tokenizer.bos if model.tokenizer else None
     return config | {"bos_token_id": bos, "eos_token_id": bos}
-
-
-def write_sums(folder: Path, files) -> None:
-    """Write SHA256SUMS for files of a folder."""
-    lines = [f"{sha256(folder / file)}  {file}\n" for file in files]
-    (folder / "SHA256SUMS").write_text("".join(lines))

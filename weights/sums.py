@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from minimech import MinimechError
+from minimech.files import SHIPPED, read_json
 
 SMALL = 64 * 2**20  # bytes
 AGAIN = "fetch or copy the model again"
@@ -39,7 +40,8 @@ def check_sums(folder: Path, sums: dict | None = None, whole: bool = False) -> N
 
 def mend(folder: Path) -> str:
     """Say where a model's files come from."""
-    ships = folder.resolve().parent == Path(__file__).resolve().parent and folder.name == "world"
+    fetched = read_json(SHIPPED / "pinned.json")["models"]
+    ships = folder.resolve().parent == SHIPPED.resolve() and folder.name not in fetched
     return f"`git checkout -- weights/{folder.name}` restores it" if ships else AGAIN
 
 
@@ -60,3 +62,9 @@ def read_sums(folder: Path) -> dict[str, str]:
     if None in matches or (path.exists() and not matches):
         raise MinimechError(f"{path} is no list of `sha256  file`; restore it from its source")
     return {match[2]: match[1] for match in matches}
+
+
+def write_sums(folder: Path, files) -> None:
+    """Write SHA256SUMS for files of a folder."""
+    lines = [f"{sha256(folder / file)}  {file}\n" for file in files]
+    (folder / "SHA256SUMS").write_text("".join(lines))
