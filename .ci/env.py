@@ -63,8 +63,8 @@ def misfits(groups):
     from importlib.metadata import PackageNotFoundError, version
 
     found = []
-    if sys.version_info < (3, 10):
-        found.append(f"Python is {sys.version.split()[0]}, not >=3.10")
+    if sys.version_info < (3, 11):
+        found.append(f"Python is {sys.version.split()[0]}, not >=3.11")
     for requirement in [r for group in groups for r in requirements(group)]:
         name, ranges = re.match(r"([\w-]+)(.*)", requirement).groups()
         try:
@@ -77,9 +77,9 @@ def misfits(groups):
 
 def check_python():
     """Refuse a Python that cannot make the environment."""
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 11):
         raise SetupError(
-            f"minimech needs Python 3.10 or newer; {sys.executable} is {sys.version.split()[0]}.\n"
+            f"minimech needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.\n"
             "If a newer one is installed under another name: make setup PYTHON=python3.12"
         )
     try:

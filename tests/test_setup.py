@@ -91,7 +91,7 @@ def test_a_venv_made_by_hand_is_not_thrown_away(rehearsal):
 
 def test_an_old_python_gets_a_sentence(env, monkeypatch):
     monkeypatch.setattr(env.sys, "version_info", (3, 9, 18))
-    with pytest.raises(env.SetupError, match=r"needs Python 3\.10 or newer.*\n.*PYTHON=python3"):
+    with pytest.raises(env.SetupError, match=r"needs Python 3\.11 or newer.*\n.*PYTHON=python3"):
         env.check_python()
 
 
