@@ -2,7 +2,8 @@
 
 `Lesson.expect(id, what, predicted, observed, tolerance, source)` in lesson.py prints a row and
 keeps it in out/NN/results.json; here is how a row is judged and written. `python -m lessons.expect`
-(`make results`) gathers the rows of all lessons into one ledger, printed and in out/results.md.
+(`make results`) gathers the rows of all lessons into one ledger, printed and in out/results.md, and
+says which lessons have none.
 
 A prediction is a number (with a tolerance), a bound (`at_least`, `at_most`, `Band`), a text, a head
 such as "L1H0", a boolean, or None where there is none: then the row says look. A row outside its
@@ -76,15 +77,36 @@ def written(value, tolerance: float = 0) -> str:
     return f"{text} ± {tolerance:.4g}" if tolerance and not isinstance(value, Band) else text
 
 
-def ledger(folder: Path) -> list[dict]:
-    """Gather the rows of all lessons that have run, in order of lesson."""
-    files = sorted(folder.glob("*/results.json"))
-    return [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))]
+def ledger(folder: Path) -> dict[str, list[dict]]:
+    """Gather the rows of all lessons that have run: a lesson's number -> its rows."""
+    lessons = {}
+    for file in sorted(folder.glob("*/results.json")):
+        rows = json.loads(file.read_text(encoding="utf-8") or "[]")  # empty: it stopped before any
+        lessons[file.parent.name] = [{"lesson": file.parent.name} | row for row in rows]
+    return {lesson: rows for lesson, rows in lessons.items() if rows}
+
+
+def told(lessons: dict[str, list[dict]]) -> str:
+    """Write the rows lesson by lesson, as the lessons do."""
+    blocks = []
+    for lesson, rows in lessons.items():
+        lines = [f"Lesson {lesson}{HEAD[9:]}", *(ROW.format(**row).rstrip() for row in rows)]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def missing(lessons) -> str:
+    """Say which lessons have no rows, and how they come by them; nothing, if all have some."""
+    scripts = sorted(file.name[:2] for file in (ROOT / "lessons").glob("[0-9][0-9]_*.py"))
+    without = [number for number in scripts if number not in lessons]
+    if not without:
+        return ""
+    return f"Lessons without rows: {', '.join(without)} (make lesson-{without[0]})"
 
 
 def markdown(rows: list[dict]) -> str:
     """Write rows as one Markdown table."""
-    columns = ["status", "id", "what", "predicted", "seen", "source", "model"]
+    columns = ["lesson", "status", "id", "what", "predicted", "seen", "source", "model"]
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     cells = [[str(row[column]).replace("|", "\\|") for column in columns] for row in rows]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells]) + "\n"
@@ -92,15 +114,33 @@ def markdown(rows: list[dict]) -> str:
 
 def main() -> int:
     """Print and write the ledger; return 1 if any row of it failed."""
-    rows = ledger(OUT)
-    if not rows:
-        print("No lesson has run yet: try `make lesson-03`.")
+    lessons = ledger(OUT)
+    if not lessons:
+        say("No lesson has run yet: try `make lesson-03`.")
         return 0
-    print("\n".join([HEAD, *(ROW.format(**row).rstrip() for row in rows)]))
-    (OUT / "results.md").write_text(markdown(rows), encoding="utf-8")
+    rows = [row for own in lessons.values() for row in own]
+    file = OUT / "results.md"
+    file.write_text(markdown(rows), encoding="utf-8")
     failed = sum(row["status"] == "FAIL" for row in rows)
-    print(f"\n{len(rows)} rows, {failed} failed; also in {OUT / 'results.md'}")
+    count = f"{len(rows)} rows, {failed} failed; also in {file}"
+    say(f"{told(lessons)}\n\n{count}\n{missing(lessons)}".rstrip())
     return int(failed > 0)
+
+
+def say(text: str) -> None:
+    """Print a text at once, or what of it is read: `make results | head -5` is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        flush()
+
+
+def flush() -> None:
+    """Print what is still waiting; send it nowhere if its reader has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,8 @@ def bars(values, labels, title, xlabel, log=False, marked=(), limit=None) -> Plo
     hatches = ["///" if label in marked else "" for label in labels]
     style = {"color": colours, "hatch": hatches, "edgecolor": "black", "lw": 0.4}
     drawn = axes.barh(range(len(labels)), values, **style)
-    numbers = [short(value, log) for value in values]
+    counts = (values % 1 == 0).all()
+    numbers = [f"{value:.0f}" if counts else short(value, log) for value in values]
     axes.bar_label(drawn, numbers, padding=3, fontsize=8)
     axes.margins(x=0.12)  # room for the numbers
     axes.set_yticks(range(len(labels)), labels)
@@ -86,15 +87,24 @@ def bars(values, labels, title, xlabel, log=False, marked=(), limit=None) -> Plo
     return Plot(title, figure, text_bars(values, labels, log))
 
 
-def line(x, series: dict, title, xlabel, ylabel) -> Plot:
-    """Draw one line per named series over the same x; each has its own dash and marker."""
+def line(x, series: dict, title, xlabel, ylabel, log="", level=()) -> Plot:
+    """Draw one line per named series over the same x; each has its own dash and marker.
+
+    `log` names the axes that are logarithmic: "x", "y" or "xy". `level` (value, label) is a height
+    to hold the lines against.
+    """
     figure, axes = blank(title, xlabel, ylabel, (7.0, 3.8))
     for (name, y), (colour, dash, marker) in zip(series.items(), STYLES * len(series)):
-        axes.plot(as_array(x), as_array(y), dash, color=colour, marker=marker, ms=3.5, label=name)
+        every = max(1, len(y) // 60)
+        style = {"color": colour, "marker": marker, "ms": 3.5, "markevery": every, "label": name}
+        axes.plot(as_array(x), as_array(y), dash, **style)
+    if level:
+        axes.axhline(level[0], color="black", lw=0.8, label=level[1])
+    for axis in log:
+        axes.set(**{f"{axis}scale": "log"})
     axes.grid(color="#dddddd", lw=0.6)
-    axes.legend(frameon=False)
-    text = "\n".join(f"{name:<24} {sparkline(as_array(y))}" for name, y in series.items())
-    return Plot(title, figure, text)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return Plot(title, figure, text_line(series, "y" in log))
 
 
 def blank(title: str, xlabel: str, ylabel: str, size: tuple[float, float]):
@@ -151,14 +161,33 @@ def text_bars(values, labels, log=False) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def sparkline(y, width=48) -> str:
-    """Draw a line as one row of blocks from its least to its largest value, and name both."""
+def text_line(series: dict, log=False) -> str:
+    """Draw lines one below the other, all on one scale, with three numbers beside each."""
+    series = {name: as_array(y) for name, y in series.items()}
+    low = min(y.min() for y in series.values())
+    high = max(y.max() for y in series.values())
+    label = max(map(len, series)) + 2
+    longest = max(map(len, series.values()))
+    room = min(longest, max(20, min(60, terminal_width() - label - 29)))
+    lines = [" " * (label + room + 2) + "".join(f"{head:>9}" for head in ("first", "last", "most"))]
+    for name, y in series.items():
+        told = "".join(f"{value:>9.3g}" for value in (y[0], y[-1], y.max()))
+        lines.append(f"{name:<{label}}{sparkline(y, room, log, low, high):<{room}}  {told}")
+    return "\n".join(lines)
+
+
+def sparkline(y, width=48, log=False, low=None, high=None) -> str:
+    """Draw a line as one row of blocks, from `low` to `high`: without these, its own ends.
+
+    Where there is no room for all values, a block stands for the largest of several.
+    """
     y = as_array(y)
-    picked = y[np.linspace(0, len(y) - 1, min(width, len(y))).astype(int)]
-    spread = (y.max() - y.min()) or 1.0
+    ends = [y.min() if low is None else low, y.max() if high is None else high]
+    heights, (low, high) = (np.log(y), np.log(ends)) if log else (y, ends)
+    picked = [part.max() for part in np.array_split(heights, min(width, len(y)))]
     levels = "▁▂▃▄▅▆▇█" if unicode_works() else "_.-=*#"
-    drawn = "".join(levels[int((v - y.min()) / spread * (len(levels) - 1))] for v in picked)
-    return f"{drawn}  {y[0]:.3g} to {y[-1]:.3g}"
+    spread = (high - low) or 1.0
+    return "".join(levels[int((v - low) / spread * (len(levels) - 1))] for v in picked)
 
 
 def token_labels(str_tokens) -> list[str]:

@@ -8,21 +8,28 @@
     lesson.finish()                                           # out/03/index.html
 
 The story stands once, in the comments that open the lesson's `# %%` cells. Whatever a cell shows is
-preceded by its comment, on the terminal and on the page. With PREDICT=1 and a terminal to ask at,
-`expect` asks before it shows (but not of bounds, errors and controls). In a notebook the cells
-themselves are the page, so nothing is told twice.
+preceded by its comment, on the terminal and on the page. In a notebook the cells themselves are the
+page: nothing is told twice, and figures appear in place.
+
+With PREDICT=1 and a terminal to ask at, `expect(..., ask="a question?")` asks before it shows.
+What a cell tells from its first "Prediction:" on, and what it shows, waits until its last question
+is answered (story.py); all answers are kept (predictions.py). With MINE=1 the lesson runs on the
+reader's functions where they are written (whose.py).
 """
 
 import json
 import os
 import re
 import sys
+import textwrap
 import time
 from collections import Counter
 from pathlib import Path
 
-from lessons import page
-from lessons.expect import HEAD, OUT, ROOT, ROW, Band, Disagreement, judge, written
+from lessons.expect import HEAD, OUT, ROOT, ROW, Disagreement, flush, judge, say, written
+from lessons.telling import page, whose
+from lessons.telling.predictions import Asker
+from lessons.telling.story import Story, notebook
 
 
 class Lesson:
@@ -30,20 +37,25 @@ class Lesson:
 
     def __init__(self, name: str):
         self.script, self.folder = ROOT / "lessons" / f"{name}.py", OUT / name[:2]
+        if name[:2] in BROKEN:
+            stop(f"MINE=1 cannot use your answers.\n{BROKEN[name[:2]]}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "results.json").write_text("[]\n", encoding="utf-8")
+            (self.folder / "results.json").open("a").close()  # the last run's rows stay until ours
         except OSError as error:
             stop(f"{self.folder} cannot be written ({error.strerror}); set OUT to another folder")
-        self.intro, self.cells = page.read(self.script)
+        self.asker = Asker(name[:2])
+        self.story = Story(self.script, self.asker)
         self.rows: list[dict] = []
         self.known: dict[str, tuple] = {}  # row -> (value, source)
         self.log: list[tuple] = []  # (cell, row or text or Plot), in the order of the run
-        self.told = 0  # how many cells have been told
-        self.model_name = self.model_path = ""
+        self.model_name = self.model_path = self.summary = ""
         self.started = time.perf_counter()
-        sys.excepthook = interrupted
-        print(f"\n{self.intro}")
+        self.number = name[:2]
+        self.whose = [row for row in WHOSE if row[0].startswith(f"{int(name[:2])}.")]
+        self.account = whose.account(self.whose, self.number, BROKEN)
+        sys.excepthook = self._stopped
+        self._open()
 
     def load(self, prompt: str):
         """Load what MODEL names: world (default), gpt2 (default once fetched) or a folder.
@@ -62,113 +74,120 @@ class Lesson:
             stop(str(error))
         return model
 
-    def expect(self, id, what, predicted, observed, tolerance=0, source="", gap=""):
+    def expect(
+        self, id, what, predicted, observed, tolerance=0, source="", gap="", ask="", choices=()
+    ):
         """Hold an observation against its prediction: print the row, keep it, raise if outside."""
-        self._tell()
-        dull = isinstance(predicted, Band) or re.search("error|control", what)
-        reader = None if dull else ask(what)
+        self.story.tell()
         observed = observed.item() if hasattr(observed, "item") else observed  # of a tensor
         status = judge(predicted, observed, tolerance, gap)
         row = {"id": id, "what": what, "predicted": written(predicted, tolerance)}
         row |= {"seen": written(observed), "observed": observed, "tolerance": tolerance}
         row |= {"status": status, "pass": status == "ok"}
-        row |= {
-            "source": "" if predicted is None else source,
-            "gap": gap if status == "GAP" else "",
-        }
-        row |= {"reader": reader, "model": self.model_name, "minimech": version()}
+        row |= {"source": "" if predicted is None else source}
+        row |= {"gap": gap if status == "GAP" else "", "reader": None}
+        row |= {"model": self.model_name, "minimech": version()}
+        if ask:
+            row["reader"] = self.asker.ask(row, ask, choices)
+            self.story.answered()
         self._keep(row | {"seconds": round(time.perf_counter() - self.started, 2)})
         if status == "FAIL":
-            self.finish()
-            said, got, whose = row["predicted"], row["seen"], f" ({source})" if source else ""
-            raise Disagreement(f"Row {id}, {what}: predicted {said}{whose}, observed {got}.")
+            self._fail(row)
 
     def know(self, values: dict, source: str) -> None:
         """Take in what is known of rows, by id: recorded from this same model, or published."""
         self.known |= {id: (value, source) for id, value in values.items()}
 
-    def recorded(self, id, what, observed, tolerance=0):
+    def recorded(self, id, what, observed, tolerance=0, ask="", choices=()):
         """Hold an observation against what is known of its row; where nothing is, just look."""
         predicted, source = self.known.get(id, (None, ""))
-        self.expect(id, what, predicted, observed, tolerance, source)
+        self.expect(id, what, predicted, observed, tolerance, source, "", ask, choices)
 
     def show(self, item, name: str = "") -> None:
         """Print a text, or a Plot as text; with a name the picture is kept as out/NN/name.png."""
-        self._tell()
-        self.log.append((self.told - 1, item))
-        print(f"\n{item}")
+        self.story.tell()
+        self.log.append((self.story.cell, item))
+        self.story.show(item)
         if name:
+            if not self.rows:
+                self._keep_rows()  # the last run's figures are going: so do its rows
             item.figure.savefig(self.folder / f"{name}.png")
 
     def finish(self) -> None:
-        """Write the page, and say how many predictions held."""
-        self._tell()
+        """Write the page, which a notebook is itself, and say how many predictions held."""
+        self.story.tell()
+        self.story.release()
         count = Counter(row["status"] for row in self.rows)
         rows = ", ".join(f"{n} {status}" for status, n in count.items())
-        seconds = time.perf_counter() - self.started
-        self.summary = f"Model: {self.model_name or 'none'}. Rows: {rows}. {seconds:.0f} seconds."
-        (self.folder / "index.html").write_text(page.html(self), encoding="utf-8")
-        print(f"\n{self.summary}\nThe same with its figures: {self.folder / 'index.html'}")
+        model = f"Model: {self.model_name}. " if self.model_name else ""
+        self.summary = f"{model}Rows: {rows}. {time.perf_counter() - self.started:.0f} seconds."
+        said, where = "The rows", self.folder / "results.json"
+        if not notebook():
+            said, where = "The same with its figures", self.folder / "index.html"
+            where.write_text(page.html(self), encoding="utf-8")
+        if self.asker.answers:
+            print(f"\nYour predictions\n\n{self.asker.summary()}")
+        lines = [self.summary, textwrap.fill(self.account, 100), f"{said}: {where}"]
+        say("\n" + "\n".join(filter(None, lines)))
 
     def _keep(self, row: dict) -> None:
         cell, last = self.log[-1] if self.log else (None, None)
-        if cell != self.told - 1 or not isinstance(last, dict):
-            print(f"\n{HEAD}")
-        print(ROW.format(**row).rstrip())
+        if cell != self.story.cell or not isinstance(last, dict):
+            self.story.say(f"\n{HEAD}")
+        self.story.say(ROW.format(**row).rstrip())
         if row["status"] == "GAP":
-            print(f"{'':13}{row['gap']}")
+            self.story.say(f"{'':13}{row['gap']}")
         self.rows.append(row)
-        self.log.append((self.told - 1, row))
+        self.log.append((self.story.cell, row))
+        self._keep_rows()
+
+    def _keep_rows(self) -> None:
         text = json.dumps(self.rows, indent=1, ensure_ascii=False)
         (self.folder / "results.json").write_text(text + "\n", encoding="utf-8")
 
-    def _tell(self) -> None:
-        """Print the comments of all cells up to the one that runs."""
-        line = running_line(self.script)
-        reached = sum(cell.line <= line for cell in self.cells)
-        for cell in self.cells[self.told : reached]:
-            print(f"\n\n{cell.title}\n{'-' * len(cell.title)}\n{cell.prose}")
-        self.told = max(self.told, reached)
+    def _open(self) -> None:
+        """Say what the lesson is about, on whose functions it runs, and whether it will ask."""
+        if not notebook():
+            print(f"\n{self.story.intro}")
+        if self.account:
+            print(f"\n{textwrap.fill(self.account, 100)}")
+        if self.asker.alone:
+            print("\nPREDICT=1 asks at a terminal. There is none here, so nothing is asked.")
+
+    def _fail(self, row: dict) -> None:
+        self.finish()
+        whom = f" ({row['source']})" if row["source"] else ""
+        why = "Row {id}, {what}: predicted {predicted}{whom}, observed {seen}."
+        own = whose.suspects(self.whose, self.number)
+        raise Disagreement(why.format(**row, whom=whom) + own)
+
+    def _stopped(self, kind, error, trace) -> None:
+        """End on Ctrl-C with a word, on an error of the reader's function at their line."""
+        flush()
+        if issubclass(kind, BrokenPipeError):  # `make lesson-03 | head` has read enough
+            sys.exit(any(row["status"] == "FAIL" for row in self.rows))
+        if issubclass(kind, KeyboardInterrupt):
+            print("\nlesson: interrupted", file=sys.stderr)
+            return
+        self.story.release()
+        flush()
+        if not whose.report(error, self.whose, self.script):
+            sys.__excepthook__(kind, error, trace)
 
 
 def stop(why: str) -> None:
-    """End with a sentence and status 2, as the commands do."""
-    sys.stdout.flush()
+    """End with a sentence and status 2, as the commands do; in a notebook, its cell alone."""
+    if notebook():
+        raise RuntimeError(why) from None
+    flush()
     print(f"lesson: {why}", file=sys.stderr)
     sys.exit(2)
-
-
-def interrupted(kind, error, trace) -> None:
-    """End on Ctrl-C with a word; show any other error as Python does."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stdout.flush()
-        print("\nlesson: interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-def running_line(script: Path) -> int:
-    """Return the line of a script that is being executed; 0 if none is, as in a notebook."""
-    frame = sys._getframe()
-    while frame:
-        code = frame.f_code
-        if code.co_name == "<module>" and Path(code.co_filename).name == script.name:
-            return frame.f_lineno
-        frame = frame.f_back
-    return 0
-
-
-def ask(what: str) -> str | None:
-    """Ask for the reader's prediction, if PREDICT=1 and somebody is there to answer."""
-    if os.environ.get("PREDICT") != "1" or not sys.stdin.isatty():
-        return None
-    try:
-        return input(f"  Your prediction. {what}: ").strip() or None
-    except EOFError:
-        return None
 
 
 def version() -> str:
     """Read minimech's version from the one place where it is written."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     return re.search(r'^version = "(.+)"', text, re.MULTILINE)[1]
+
+
+WHOSE, BROKEN = whose.functions()

@@ -2,8 +2,8 @@
 
 `read` splits a script at its `# %%` lines: the comment that follows is the cell's prose, the rest
 its code. `html` joins the prose with what the run printed and drew. The file holds its figures,
-follows the reader's light or dark setting, and fits a phone: code wraps, and a wide table
-scrolls in a box of its own.
+follows the reader's light or dark setting, and fits a phone: code wraps, a wide table scrolls in a
+box of its own, and so does a figure, in its full size, once it is tapped.
 """
 
 import ast
@@ -36,7 +36,11 @@ td, th { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px so
 td:nth-child(4), td:nth-child(5) { white-space: nowrap; } .ok td:first-child { color: var(--good); }
 :is(.GAP, .FAIL) td:is(:first-child, :nth-child(5)) { color: var(--bad); font-weight: bold; }
 @media (max-width: 30rem) { table { font-size: .72rem; } td, th { padding-right: .45rem; } }
-img { max-width: 100%; height: auto; background: #fff; border-radius: 5px; }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 5px; cursor: zoom-in; }
+.figure { display: block; overflow-x: auto; position: relative; margin: 1rem 0; }
+.figure input { position: absolute; opacity: 0; }
+input:checked + img { max-width: none; cursor: zoom-out; }
+input:focus-visible + img { outline: 2px solid var(--soft); outline-offset: -2px; }
 """
 PAGE = """<!doctype html>
 <html lang="en">
@@ -53,6 +57,9 @@ PAGE = """<!doctype html>
 """
 COLUMNS = {"": "status", "row": "id", "what": "what", "predicted": "predicted", "observed": "seen",
            "source": "source"}  # fmt: skip
+
+YOURS = {"row": "id", "question": "question", "you said": "you", "observed": "seen",
+         "how far": "far"}  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -78,16 +85,30 @@ def read(script: Path) -> tuple[str, list[Cell]]:
     return intro, cells
 
 
+def questions(script: Path) -> list[int]:
+    """List the lines of the calls that ask the reader: those with ask=."""
+    calls = (node for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))) if
+             isinstance(node, ast.Call))  # fmt: skip
+    return sorted(call.lineno for call in calls if any(word.arg == "ask" for word in call.keywords))
+
+
+def parted(prose: str) -> tuple[str, str]:
+    """Part a cell's prose where its first paragraph begins that opens with "Prediction:"."""
+    opens = re.search(r"(?:\A|\n\s*\n)(?=Prediction:)", prose)
+    return (prose[: opens.start()], prose[opens.end() :]) if opens else (prose, "")
+
+
 def html(lesson) -> str:
     """Write a finished run as a page: its story with what each cell printed and drew."""
-    question, *rest = lesson.intro.split("\n", 1)
+    question, *rest = lesson.story.intro.split("\n", 1)
     body = [f"<h1>{escape(question)}</h1>", paragraphs("".join(rest))]
-    body.append(f'<p class="soft">{escape(lesson.summary)}</p>')
-    for index, cell in enumerate(lesson.cells[: lesson.told]):
+    body.append(f'<p class="soft">{escape(" ".join([lesson.summary, lesson.account]))}</p>')
+    for index, cell in enumerate(lesson.story.cells[: lesson.story.told]):
         body += [f"<h2>{escape(cell.title)}</h2>", paragraphs(cell.prose)]
         body += shown([item for where, item in lesson.log if where == index])
         code = f"<pre><code>{escape(cell.code)}</code></pre>"
         body.append(f"<details><summary>the code of this cell</summary>{code}</details>")
+    body += predicted(lesson.asker)
     body += ["<h2>Predicted and observed</h2>", table(lesson.rows)]
     return PAGE.format(title=escape(question), style=STYLE, body="\n".join(body))
 
@@ -105,9 +126,18 @@ def shown(items: list) -> list[str]:
     return parts[:-1]
 
 
-def table(rows: list[dict]) -> str:
+def predicted(asker) -> list[str]:
+    """Write what the reader said as a table with its count; nothing, if nothing was said."""
+    if not asker.answers:
+        return []
+    rows = [answer | {"status": "", "gap": ""} for answer in asker.answers]
+    count = f'<p class="soft">{escape(asker.count())}</p>'
+    return ["<h2>Your predictions</h2>", table(rows, YOURS), count]
+
+
+def table(rows: list[dict], columns: dict = COLUMNS) -> str:
     """Write rows as an HTML table in a box that scrolls."""
-    columns = {name: key for name, key in COLUMNS.items() if any(row[key] for row in rows)}
+    columns = {name: key for name, key in columns.items() if any(row[key] for row in rows)}
     head = "".join(f"<th>{name}</th>" for name in columns)
     lines = []
     for row in rows:
@@ -123,24 +153,38 @@ def picture(plot) -> str:
     memory = io.BytesIO()
     plot.figure.savefig(memory, format="png")
     data = base64.b64encode(memory.getvalue()).decode()
-    return f'<p><img alt="{escape(plot.title, quote=True)}" src="data:image/png;base64,{data}"></p>'
+    image = f'<img alt="{escape(plot.title, quote=True)}" src="data:image/png;base64,{data}">'
+    return f'<label class="figure"><input type="checkbox" aria-label="full size">{image}</label>'
 
 
 def paragraphs(text: str) -> str:
     """Turn a comment into HTML: paragraphs, lists (- or 1.), `code`, indented lines as they are."""
     blocks = []
     for block in re.split(r"\n\s*\n", text.strip("\n")):
-        items = re.split(r"^(?:-|\d+\.) ", block, flags=re.MULTILINE)
+        before, items = listed(block)
         if block.startswith("    "):
             blocks.append(f"<pre>{escape(block)}</pre>")
-        elif len(items) > 1:
-            before = f"<p>{inline(items[0])}</p>" if items[0].strip() else ""
-            tag = "ul" if re.search(r"^- ", block, re.MULTILINE) else "ol"
-            listed = "".join(f"<li>{inline(item)}</li>" for item in items[1:])
-            blocks.append(f"{before}<{tag}>{listed}</{tag}>")
+        elif items:
+            before = f"<p>{inline(before)}</p>" if before else ""
+            tag = "ul" if items[0][0] == "- " else "ol"
+            lines = "".join(f"<li>{inline(item)}</li>" for _, item in items)
+            blocks.append(f"{before}<{tag}>{lines}</{tag}>")
         else:
             blocks.append(f"<p>{inline(block)}</p>")
     return "\n".join(blocks)
+
+
+def listed(block: str) -> tuple[str, list[tuple[str, str]]]:
+    """Part a block into what stands before its list, and the list's (mark, text).
+
+    A list opens the block or follows a colon, and counts from 1: a line that happens to begin with
+    "2. " or "- " is none.
+    """
+    opens = re.search(r"(?:\A|:\n)(?=(?:-|1\.) )", block)
+    if not opens:
+        return block, []
+    parts = re.split(r"^((?:-|\d+\.) )", block[opens.end() :], flags=re.MULTILINE)
+    return block[: opens.end()], list(zip(parts[1::2], parts[2::2]))
 
 
 def inline(text: str) -> str:
