@@ -1,0 +1,1 @@
+"""How an exercise is judged: marks, answers, the verdict and its words; and the slips."""
