@@ -28,7 +28,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this clone, before any other
 from lessons import figures
-from lessons.expect import at_least, at_most
+from lessons.expect import Band, at_least, at_most
 from lessons.lesson import Lesson
 from lessons.techniques import transformer
 from lessons.techniques.bugs import BUGS
@@ -80,7 +80,8 @@ vocabulary = model.tokenizer.backend.get_vocab()
 no_space = vocabulary.get(GIVER) == vocabulary[f"Ġ{GIVER}"]
 n_words = 15 if ORIGINAL else None
 
-lesson.expect("3.1", "tokens, BOS included", n_words, tokens.shape[1], source="counted by hand")
+ask, n = "How many tokens is our prompt, BOS included?", tokens.shape[1]
+lesson.expect("3.1", "tokens, BOS included", n_words, n, source="counted by hand", ask=ask)
 lesson.expect("3.2", f"both {GIVER}s are one token", 1, tokens[0, givers].unique().numel())
 lesson.expect("3.3", f'control: "{GIVER}", no space, is that one', False, no_space)
 lesson.show("   ".join(labels[:8]) + "\n" + "   ".join(labels[8:]))
@@ -142,11 +143,11 @@ lesson.expect("6.2", "control: d - 1 for d", at_least(ROUNDING), error(slip, blo
 # (what do I offer?) and a value (what do I hand over if you pick me?). A token's score for an
 # earlier token is its query times that one's key, divided by sqrt(d_head); later tokens are out of
 # sight (the mask); softmax turns the scores into shares that sum to 1. That table of shares is the
-# pattern: read along a line to see where a token looks.
+# pattern: read along a line to see where a token looks. Where does the last one look? Say a place
+# before you see it.
 #
-# Prediction: equal to the model's. And where does the last token look? To answer, it needs the name
-# of the one who is not giving; so say a place before you see it. Control: without the sqrt, another
-# pattern.
+# Prediction: equal to the model's. To answer, the last token needs the name of the one who is not
+# giving; so it looks there. Control: without the sqrt, another pattern.
 pattern, result = transformer.attention_head(x, block.attn, head)  # [q k], [p d]
 q, k = cache["q", layer][0, :, head], cache["k", layer][0, :, head]  # [p e] each
 no_sqrt = (q @ k.T).masked_fill(pattern == 0, float("-inf")).softmax(dim=-1)  # [q k]
@@ -156,7 +157,8 @@ theirs = cache["pattern", layer][0, head]  # [q k]
 
 lesson.expect("7.1", "pattern by hand: error", at_most(ROUNDING), error(pattern, theirs))
 lesson.expect("7.2", "control: without sqrt(d_head)", at_least(ROUNDING), error(no_sqrt, theirs))
-lesson.recorded("7.3", "the last token looks at", looks_at)
+where = "Where does the last token look most?"
+lesson.recorded("7.3", "the last token looks at", looks_at, ask=where, choices=labels)
 axes = {"xlabel": "looked at (key)", "ylabel": "looking (query)", "unit": "attention"}
 axes |= {"causal": True, "framed": -1}
 lesson.show(figures.heatmap(pattern, labels, labels, title, **axes), "attention")
@@ -179,7 +181,8 @@ lesson.expect("8.3", "control: without b_O", at_least(ROUNDING), error(sum(heads
 scale, ln = cache["ln_final.hook_scale"][0, -1], model.ln_final
 gains = transformer.attribute(result[-1:], scale, ln.w, model.W_U)[0].topk(5)  # over [v]
 words = [model.to_string(i).strip() for i in gains.indices]
-lesson.recorded("8.4", f"{opened} promotes most", words[0])
+ask = f"Of all words, which gains most by what {opened} writes at the last token?"
+lesson.recorded("8.4", f"{opened} promotes most", words[0], ask=ask)
 gained = ", ".join(f"{word} {gain:+.1f}" for word, gain in zip(words, gains.values))
 lesson.show(f"What {opened} writes at the last token promotes: {gained}")
 
@@ -191,13 +194,11 @@ lesson.show(f"What {opened} writes at the last token promotes: {gained}")
 # Prediction: equal but for rounding. Control: GPT-2 was trained with an approximation of gelu,
 # built on tanh. The exact gelu differs from it by 0.0005 at most in each neuron; then `d_mlp` of
 # them are summed. Nobody sees that in a text; here it must show.
-from unittest import mock
-
 x = transformer.normed(cache["resid_mid", layer][0], block.ln2)  # [p d]
 mlp = block.mlp
 by_hand = transformer.mlp(x, mlp.W_in, mlp.b_in, mlp.W_out, mlp.b_out)  # [p d]
-with mock.patch.object(transformer, "gelu", torch.nn.functional.gelu):  # the exact one
-    slip = transformer.mlp(x, mlp.W_in, mlp.b_in, mlp.W_out, mlp.b_out)
+exact_gelu = torch.nn.functional.gelu
+slip = exact_gelu(x @ mlp.W_in + mlp.b_in) @ mlp.W_out + mlp.b_out
 mlp_out = cache["mlp_out", layer][0]  # [p d]
 active = (cache["post", layer][0, -1] > 0.1).sum().item()
 
@@ -242,16 +243,18 @@ words = [model.to_string(i).strip() for i in best.indices]
 lesson.expect("11.1", "logits by hand: error", at_most(ROUNDING), error(by_hand, logits[0]))
 lesson.recorded("11.2", "the answer", words[0])
 lesson.recorded("11.3", "logit difference", clean, 0.01)
-lesson.recorded("11.4", f"control: {RECEIVER} gives", swapped, 0.01)
+ask = f"The logit difference is {clean:.2f}. Let {RECEIVER} give the drink: what is it now?"
+lesson.recorded("11.4", f"control: {RECEIVER} gives", swapped, 0.01, ask=ask)
 title = f"The model says {words[0]}, with probability {best.values[0]:.3f}"
 lesson.show(figures.bars(best.values, words, title, "probability"), "answer")
 
 # %% 12. Who wrote the answer?
 # Hold the last norm's divisor at the value it had, and all that comes after the stream is linear:
 # what is true of the sum is true of each part. So each part has its own share of the difference.
+# Before you look: which part has the largest? And what has the head that looks at Mary next most?
 #
 # Prediction: the shares add up to cell 11's number; control: with the last norm left out, they do
-# not. Before you look: which part has the largest? And of the head that looks at Mary next most?
+# not. Whoever looks at Mary says Mary, you would think.
 direction = model.W_U[:, receiver] - model.W_U[:, giver]  # [d]
 shares = transformer.attribute(parts[:, 0, -1], scale, ln.w, direction)  # [part]
 total, raw = shares.sum() + ln.b @ direction, (parts[:, 0, -1] @ direction).sum()
@@ -260,7 +263,8 @@ looker = f"L{layer}H{max(looks)[1]}"
 lesson.expect("12.1", "sum of shares - logit difference", 0, total - clean, tolerance=1e-4)
 lesson.expect("12.2", "control: without the last norm", at_least(0.01), (raw - clean).abs())
 what = f"{looker}, {max(looks)[0]:.0%} on {RECEIVER}, adds"
-lesson.recorded("12.3", what, by_head[looker], 0.001)
+bands = {"less than 0.1": at_most(0.1), "0.1 to 1": Band(0.1, 1), "more than 1": at_least(1)}
+lesson.recorded("12.3", what, by_head[looker], 0.001, ask=f"{what} how much?", choices=bands)
 names = sorted(by_part, key=lambda name: -abs(by_part[name]))[:12]
 values = [by_part[name] for name in names]
 title = f"{names[0]} writes {values[0]:.1f} of {clean:.1f}; of the heads, {opened} writes most"
@@ -276,11 +280,11 @@ lesson.show(figures.bars(values, names, title, axis, marked=[opened]), "attribut
 # A hook is a function that the model calls in the middle of a run: it is handed an activation, and
 # the run goes on with what it hands back. `replace_own_head` puts something else in the place of
 # one head's z, of another head in each copy of the prompt. First nothing at all: zeros. So every
-# head falls silent once, and the head that we opened has all the others as its control.
+# head falls silent once, and the head that we opened has all the others as its control. Before you
+# look: whose silence will cost most?
 #
-# Prediction: the difference falls by exactly what the head wrote. We expect this one to miss: other
-# parts come later, and read. (So the row has its reason ready, and cannot fail.) Control: a hook
-# that does nothing. Before you look: whose silence will cost most?
+# Prediction: the difference falls by exactly what the head wrote. We expect this to miss: other
+# parts come later, and read. (The row has its reason ready, and cannot fail.) Control: idle hooks.
 def replaced(layer, said, *more):  # said [p h e] -> [h], how the logit difference changes
     copies = tokens.expand(cfg.n_heads, -1)  # [h p]
     hooks = [(f"blocks.{layer}.attn.hook_z", transformer.replace_own_head(said)), *more]
@@ -294,7 +298,7 @@ change, why = silent[layer, head], "expected to miss: what comes later reads the
 costly = "L{}H{}".format(*divmod(int(silent.argmin()), cfg.n_heads))
 lesson.expect("13.1", "control: an idle hook", 0, (idle - model(tokens)).abs().max())
 lesson.expect("13.2", f"change, {opened} silent", -by_head[opened], change, 0.1, gap=why)
-lesson.recorded("13.3", "the silence that costs most", costly)
+lesson.recorded("13.3", "the silence that costs most", costly, ask="Whose silence costs most?")
 lesson.show(f"{costly} falls silent: {silent.min():+.1f}. Is {costly} where the answer is made?")
 
 # %% 14. Why the number is not what the head wrote
@@ -333,7 +337,8 @@ l, h = divmod(int(told.argmin()), cfg.n_heads)
 teller, rest = f"L{l}H{h}", told.flatten()[silent.argmin()]
 lesson.expect("15.1", "control: told its own story", 0, same, 1e-4)
 lesson.recorded("15.2", f"change, {costly} told", rest, 0.01)
-lesson.recorded("15.3", "the telling that costs most", teller)
+whom = "Which head costs most, if it is told the other story?"
+lesson.recorded("15.3", "the telling that costs most", teller, ask=whom)
 lesson.recorded("15.4", f"change, {teller} told", told.min(), 0.01)
 title = f"Silenced, {costly} costs most; told the other story, {teller}"
 lines = [f"L{i} {how}" for how in ("silenced", "told") for i in range(cfg.n_layers)]
@@ -355,7 +360,10 @@ l0, h0 = divmod(int(silent.argmin()), cfg.n_heads)
 for one in (l, l0):
     replaced(one, other["z", one][0], watch)  # copy i: head i is told
 lesson.recorded("16.1", f"{teller}, from the end, looks at", reads)
-lesson.recorded("16.2", f"{opened} on {RECEIVER}, {teller} told", looks[0][h], 0.01)
+what = f"{opened} on {RECEIVER}, {teller} told"
+share = f"{opened} had {pattern[-1, at]:.0%} of its attention on {RECEIVER}. With {teller} told "
+share += f"that {RECEIVER} gives, which share (0 to 1)?"
+lesson.recorded("16.2", what, looks[0][h], 0.01, ask=share)
 lesson.recorded("16.3", f"control: {opened} on {RECEIVER}, {costly} told", looks[1][h0], 0.01)
 
 # %% 17. Differentiate: which way is up?
@@ -431,10 +439,12 @@ lesson.show("\n".join(["apart    allowed", *table]))
 # %% 20. Could it have failed?
 # A proof that cannot fail is no proof. So we plant bugs in the parts written by hand, one at a
 # time: eight slips that people make. None raises. Before you look: with how many of them will the
-# answer still be the right one? With so many, reading the answer is no test.
+# answer still be the same? And which shows least?
 #
-# Prediction: every one shows, with at least ten times the error that cell 18 found with no bug.
-# Which shows least? Control: the first bar, where nothing is wrong.
+# Prediction: every one shows, with at least ten times the error that cell 18 found with no bug. The
+# answer hides most of them: reading it is no test. Control: the first bar, where nothing is wrong.
+from unittest import mock
+
 errors, answers = {"nothing is wrong": fast}, {"nothing is wrong": by_hand[-1].argmax()}
 for bug, (part, wrong) in BUGS.items():
     with mock.patch.object(transformer, part, wrong):
@@ -443,7 +453,8 @@ for bug, (part, wrong) in BUGS.items():
 kept = sum(answers[bug] == by_hand[-1].argmax() for bug in BUGS)
 least, order = min(BUGS, key=errors.get), sorted(errors, key=errors.get)
 lesson.expect("20.1", "least error of a bug / error without", at_least(10), errors[least] / fast)
-lesson.recorded("20.2", "bugs that leave the answer as it is", kept)
+ask = f"With how many of the {len(BUGS)} bugs does the answer stay the same?"
+lesson.recorded("20.2", "bugs that leave the answer as it is", kept, ask=ask)
 title = f"With {kept} of {len(BUGS)} bugs the answer stays the same; every one shows in the error"
 bench = {"xlabel": "error (share of the largest logit), log", "log": True, "limit": 2 * ROUNDING}
 said = [f"{bug}: {model.to_string(answers[bug]).strip()}" for bug in order]
@@ -452,7 +463,7 @@ lesson.show(figures.bars([errors[bug] for bug in order], said, title, **bench), 
 # %% 21. Break it
 # Four edits. Say what will happen, make one, run the lesson, and put it back.
 #
-# 1. In lessons/techniques/transformer.py, in gelu, make it `x**2` where it says `x**3`: row 9.1
+# 1. In lessons/techniques/transformer.py, in `mlp`, make it `y**2` where it says `y**3`: row 9.1
 #    must stop the lesson.
 # 2. In `attention_pattern`, make it `triu(diagonal=0)`: no token sees itself, BOS has nothing left
 #    to look at, its shares turn to nan, and nan agrees with nothing: row 7.1 must stop the lesson.
@@ -460,4 +471,7 @@ lesson.show(figures.bars([errors[bug] for bug in order], said, title, **bench), 
 #    rounding. Softmax turns differences into shares; what is added to all is never seen.
 # 4. In cell 1, tell of others: GIVER, RECEIVER = "Anna", "Tom". Rows of numbers now say look. Which
 #    heads keep their parts?
+lesson.show("""\
+Now you. make check-03: six of the parts, for you to write; make lesson-03 MINE=1: this lesson on
+what you wrote. make break-03: somebody slipped in a copy of the model; find where, and how.""")
 lesson.finish()

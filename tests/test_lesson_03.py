@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -18,9 +19,11 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from lessons import expect, figures, lesson, page
+from lessons import expect, figures, lesson
 from lessons.expect import Disagreement, at_least, at_most, judge
+from lessons.judging import marks, prove
 from lessons.techniques import bugs, transformer
+from lessons.telling import page
 from minimech import HookedTransformer, ModelConfig, Tokenizer
 from minimech.weights import save_pretrained
 
@@ -150,7 +153,7 @@ def test_cells_that_measure_predict_first_and_have_a_control():
 
 
 BREAKS = [
-    ("x**3", "x**2", "9.1"),
+    ("y**3", "y**2", "9.1"),
     ("triu(diagonal=1)", "triu(diagonal=0)", "7.1"),
     ("/ math.sqrt(q.shape[-1])  #", "/ math.sqrt(q.shape[-1]) + 5  #", None),
     ('GIVER, RECEIVER = "John", "Mary"', 'GIVER, RECEIVER = "Anna", "Tom"', None),
@@ -239,6 +242,20 @@ def test_replace_and_nudge_touch_one_head():
     assert moved.abs().sum() == 3 * 6
 
 
+def test_no_warning_shows_a_line_of_an_answer(recwarn):
+    def all_heads(x, attn, head):
+        warnings.warn("scores = q @ k.T", stacklevel=1)
+        pattern = transformer.attention_pattern(x @ attn.W_Q, x @ attn.W_K)
+        return pattern, pattern @ (x @ attn.W_V) @ attn.W_O
+
+    e = next(e for e in marks.course() if e.id == "3.3")
+    verdict = prove.answered(e, all_heads)
+    assert "shape should be [2, 2], not [2, 2, 2]" in verdict.said
+    assert not [str(warning.message) for warning in recwarn]
+    assert transformer.attention_pattern(torch.ones(2, 3, 4), torch.ones(2, 3, 4)).ndim == 3
+    assert not recwarn.list
+
+
 def test_slope_of_a_cube():
     at, along = torch.tensor([2.0, 5.0]).double(), torch.tensor([1.0, 0.0]).double()
     assert transformer.slope(lambda t: (at + t)[0] ** 3, along) == pytest.approx(12, rel=1e-7)
@@ -291,22 +308,6 @@ def test_a_gap_is_shown_and_not_hidden(run_here, capsys):
     assert run_here.rows[0]["gap"] == "we do not know why"
     run_here.finish()
     assert "we do not know why" in (run_here.folder / "index.html").read_text()
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_predict_asks_at_a_terminal_before_it_shows(run_here, capsys, monkeypatch):
-    monkeypatch.setenv("PREDICT", "1")
-    monkeypatch.setattr(sys, "stdin", Terminal("7\n"))
-    run_here.expect("1.1", "how many", 15, 15)
-    run_here.expect("1.2", "control: not asked", 16, 16)
-    run_here.expect("1.3", "and then", 16, 16)  # the terminal is closed
-    printed = capsys.readouterr().out
-    assert printed.index("Your prediction") < printed.index("  ok   1.1")
-    assert [row["reader"] for row in run_here.rows] == ["7", None, None]
 
 
 def test_the_ledger_gathers_all_lessons(tmp_path, monkeypatch, capsys):

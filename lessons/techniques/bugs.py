@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from lessons.techniques.transformer import attention_pattern, embed, layer_norm, mlp
 
 
-def exact_gelu(x):
+def exact_gelu(x, W_in, b_in, W_out, b_out):
     """Use gelu as the textbook has it: GPT-2 was trained with an approximation to it."""
-    return F.gelu(x)
+    return F.gelu(x @ W_in + b_in) @ W_out + b_out
 
 
 def small_eps(resid, w, b, eps):
@@ -45,6 +45,18 @@ def swapped(q, k):
     return attention_pattern(k, q)
 
 
+def head_with(make_pattern):
+    """Make an attention head whose pattern is made in another way."""
+
+    def attention_head(x, attn, head):
+        q, k = x @ attn.W_Q[head] + attn.b_Q[head], x @ attn.W_K[head] + attn.b_K[head]  # [p e] x 2
+        pattern = make_pattern(q, k)  # [q k]
+        z = pattern @ (x @ attn.W_V[head] + attn.b_V[head])  # [p e]
+        return pattern, z @ attn.W_O[head]
+
+    return attention_head
+
+
 def shifted(tokens, W_E, W_pos):
     """Count positions from 1."""
     return embed(tokens, W_E, W_pos[1:])
@@ -56,12 +68,12 @@ def no_bias(x, W_in, b_in, W_out, b_out):
 
 
 BUGS = {
-    "gelu is the exact one": ("gelu", exact_gelu),
+    "gelu is the exact one": ("mlp", exact_gelu),
     "layer norm's eps is 1e-6": ("layer_norm", small_eps),
     "variance over d - 1": ("layer_norm", unbiased_variance),
-    "no 1 / sqrt(d_head)": ("attention_pattern", no_scale),
-    "mask is off by one": ("attention_pattern", one_ahead),
-    "q and k are swapped": ("attention_pattern", swapped),
+    "no 1 / sqrt(d_head)": ("attention_head", head_with(no_scale)),
+    "mask is off by one": ("attention_head", head_with(one_ahead)),
+    "q and k are swapped": ("attention_head", head_with(swapped)),
     "positions start at 1": ("embed", shifted),
     "MLP's last bias is lost": ("mlp", no_bias),
 }

@@ -20,41 +20,66 @@ def embed(tokens: Tensor, W_E: Tensor, W_pos: Tensor) -> Tensor:  # [p], [v d], 
 
 
 def layer_norm(resid: Tensor, w: Tensor, b: Tensor, eps: float) -> Tensor:  # [p d] -> [p d]
-    """Compute (resid - mean) / sqrt(variance + eps) * w + b, each position on its own."""
+    """Compute (resid - mean) / sqrt(variance + eps) * w + b, each position on its own.
+
+    Mean and variance are those of one position's d numbers. The variance is the mean of their
+    squared distances from the mean: a sum divided by d, and not by d - 1. `w` and `b` [d] are
+    learned and the same for all positions.
+    """
+    # exercise 3.1: layer norm (10 min)
     centred = resid - resid.mean(-1, keepdim=True)  # [p d]
-    variance = centred.pow(2).mean(-1, keepdim=True)  # [p 1], divided by d and not by d - 1
+    variance = centred.pow(2).mean(-1, keepdim=True)  # [p 1]
     return centred / (variance + eps).sqrt() * w + b
+    # end
 
 
 def attention_pattern(q: Tensor, k: Tensor) -> Tensor:  # [q e], [k e] -> [q k]
-    """Say what share each query takes of each key: softmax(q . k / sqrt(e)), the future masked."""
-    scores = q @ k.T / math.sqrt(q.shape[-1])  # [q k]
+    """Say what share each query takes of each key: softmax(q . k / sqrt(e)), the future masked.
+
+    Line i of the pattern belongs to the token at position i, which asks; column j to the token at
+    position j, which is asked. In three steps: the score of i for j is the product of the two
+    vectors, q[i] . k[j], divided by sqrt(e). Where j comes after i, the score is -inf instead. And
+    in each line, softmax turns the scores into shares that sum to 1.
+    """
+    # exercise 3.2: attention pattern (10 min)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])  # [q k]
     future = torch.ones_like(scores, dtype=torch.bool).triu(diagonal=1)  # [q k]
     return scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+    # end
 
 
 def attention_head(x: Tensor, attn, head: int) -> tuple[Tensor, Tensor]:  # [p d] -> [q k], [p d]
-    """Run one head: where it looks (the pattern), and what it adds to the residual stream.
+    """Run one head: return where it looks (the pattern), and what it adds to the residual stream.
 
-    `x` is the normed residual stream; `attn` holds W_Q, W_K, W_V [h d e], b_Q, b_K, b_V [h e] and
-    W_O [h e d]. The bias b_O belongs to no head and is not added.
+    `x` is the normed residual stream; `attn` holds the weights of all heads, by head: W_Q, W_K, W_V
+    [h d e], b_Q, b_K, b_V [h e] and W_O [h e d]. A token's query is what it looks for, x W_Q + b_Q;
+    its key is what it offers, x W_K + b_K; its value is what it hands over, x W_V + b_V. The
+    queries and keys make the pattern (`attention_pattern`). What a token collects, called z, is
+    the sum of all values, each times the share that the pattern gives it; z W_O is what the head
+    adds. The layer's b_O belongs to no head and is left out.
     """
+    # exercise 3.3: attention head (15 min)
     q = x @ attn.W_Q[head] + attn.b_Q[head]  # [p e]  what each token looks for
     k = x @ attn.W_K[head] + attn.b_K[head]  # [p e]  what each token offers
     v = x @ attn.W_V[head] + attn.b_V[head]  # [p e]  what it hands over if looked at
     pattern = attention_pattern(q, k)  # [q k]
     z = pattern @ v  # [p e]
     return pattern, z @ attn.W_O[head]
-
-
-def gelu(x: Tensor) -> Tensor:
-    """Compute GPT-2's gelu: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
-    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    # end
 
 
 def mlp(x: Tensor, W_in: Tensor, b_in: Tensor, W_out: Tensor, b_out: Tensor) -> Tensor:
-    """Compute gelu(x W_in + b_in) W_out + b_out: [p d] -> [p d], through m neurons."""
-    return gelu(x @ W_in + b_in) @ W_out + b_out
+    """Compute gelu(x W_in + b_in) W_out + b_out: [p d] -> [p d], through m neurons.
+
+    W_in [d m] holds the neurons' questions, gelu lets a yes through and holds a no back, W_out
+    [m d] holds what each neuron writes. The gelu is GPT-2's, number by number:
+    gelu(y) = 0.5 y (1 + tanh(sqrt(2 / pi) (y + 0.044715 y^3))).
+    """
+    # exercise 3.4: mlp (10 min)
+    y = x @ W_in + b_in  # [p m]
+    gelu = 0.5 * y * (1 + torch.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3)))  # [p m]
+    return gelu @ W_out + b_out
+    # end
 
 
 def forward(tokens: Tensor, model) -> Tensor:  # [p] -> [p v]
@@ -77,16 +102,28 @@ def normed(resid: Tensor, ln) -> Tensor:  # [p d] -> [p d]
 def attribute(parts: Tensor, scale: Tensor, w: Tensor, direction: Tensor) -> Tensor:
     """Say what each part of the last residual stream adds to a logit, or to a difference of two.
 
-    logit = sum over parts of ((part - mean) / scale * w) . direction, and a bias. With the scale
-    held at the value that the whole stream gave it, the last layer norm is linear: parts add up.
-    parts [n d], scale [1], w [d], direction [d] (a column of W_U, or a difference of two) -> [n].
+    The stream is the sum of `parts` [n d]. Its logit goes through the last layer norm:
+    ((stream - mean) / scale * w + b) . direction, where scale is sqrt(variance + eps). `scale` [1]
+    is given: the whole stream's, and held for every part. Then all is linear, and each part has a
+    share of its own: ((part - its mean) / scale * w) . direction. The bias b is nobody's share.
+    `w` [d], `direction` [d] (a column of W_U, or a difference of two) -> shares [n]; or for several
+    words at once, `direction` [d v] -> [n v].
     """
+    # exercise 3.5: direct attribution (10 min)
     centred = parts - parts.mean(-1, keepdim=True)  # [n d]
     return (centred / scale * w) @ direction
+    # end
 
 
 def replace_own_head(said: Tensor) -> Callable:  # [p h e], what is said instead
-    """Make a hook for `hook_z` [h p h e], run on n_heads copies: copy i has head i replaced."""
+    """Make a hook for `hook_z`, run on one copy of the prompt per head: copy i loses its head i.
+
+    The hook is a function (z, hook): z [h p h e] holds, for each copy, position and head, what the
+    head has collected. In copy i, at all positions, head i is to say `said[:, i]` [p e] instead;
+    all other heads stay as they are. The run goes on with the tensor that the hook returns. z is
+    the hook's own, to be edited in place if you like; `said` is not, it will be used again.
+    """
+    # exercise 3.6: replace each head (20 min)
 
     def hook(z, hook):
         rows = torch.arange(len(z))
@@ -94,6 +131,7 @@ def replace_own_head(said: Tensor) -> Callable:  # [p h e], what is said instead
         return z
 
     return hook
+    # end
 
 
 def hold(cache) -> Callable:
