@@ -73,7 +73,7 @@ def split(p: int, share: float, seed: int) -> Tensor:  # -> [p p], True where tr
 
 
 def train(model: ModularAddition, is_train: Tensor, steps: int, weight_decay: float, state=None):
-    """Train on all training pairs at once; yield (step, loss, logits before it), optimiser's state.
+    """Train on all training pairs at once; at each step yield its number, its loss, the optimiser.
 
     AdamW 1e-3, betas (0.9, 0.98), ten steps of warm-up; the loss in float64, for it gets so small
     that float32 rounds its gradient to 0 (the "slingshots" of other runs).
