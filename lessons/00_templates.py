@@ -3,7 +3,7 @@
 Minutes: 40 to read and play with, less than one to run. To have done first: nothing.
 
 We train the smallest network there is, one matrix that tells digits apart, and look at its rows. We
-see something in them at once, and it will be nothing. We find out how to look, how to know that
+see something in them at once; does it mean anything? We find out how to look, how to know that
 what we see is so, and what weights of this kind tell truly. Then we put one layer more in between:
 looking fails, and so does the first measure that we try in its place.
 
@@ -162,7 +162,7 @@ show_rows(W, names, title, "centred")
 # dark where the others would have it. Look at the middle of the 0.
 nearest = x @ means.T - means.pow(2).sum(1) / 2  # [n c]
 score, by_noise = (templates.accuracy(each, labels) for each in (nearest, x @ noise.T))
-ask = f"Templates: {right:.0%} right. With average pictures in their place (0 to 1)?"
+ask = f"Templates: {right:.2f} right. With average pictures in their place, which share is?"
 lesson.expect("6.1", "right with average pictures", at_most(right - 0.05), score, ask=ask)
 lesson.expect("6.2", "control: with random templates", Band(0, 0.3), by_noise)
 
@@ -180,7 +180,7 @@ inked = inked[torch.randperm(len(inked), generator=torch.manual_seed(0))[: blank
 without, others = torch.zeros(2, 10, 784)
 without[:, blank], others[:, inked] = W[:, blank], W[:, inked]  # what is taken away
 change, other = ((data.train @ part.T).abs().max() for part in (without, others))
-ask = "Those weights set to 0: by how much does any training picture's logit change, at most?"
+ask = "No ink, weights set to 0: how much does any training picture's logit change, at most?"
 lesson.expect("7.1", "largest change of a logit", 0, change, ask=ask)
 lesson.expect("7.2", "control: as many inked pixels", at_least(1), other)
 same = torch.equal(W_raw[:, blank], W_start[:, blank])
@@ -188,12 +188,12 @@ lesson.expect("7.3", f"{blank.sum()} pixels' weights as they started", True, sam
 
 # %% 8. What does each pixel add?
 # A logit is a sum over pixels, so a decision can be taken apart: what did each pixel add to the
-# winner's logit, minus the runner-up's? (Always a difference: what a pixel adds to one logit alone
-# has the question mark in it, and means nothing.)
+# winner's logit, minus the runner-up's?
 #
 # Prediction: for every test picture, the pixels' shares and the two biases sum to the difference.
 # Raw templates give the same shares as centred ones. Controls: the shares of another picture do not
-# sum to it; and shares of one logit alone do change with the mark.
+# sum to it; and shares of one logit alone do change with the mark. (So always take a difference:
+# what a pixel adds to one logit alone has the question mark in it, and means nothing.)
 first, second = logits.topk(2).indices.T  # [n] each: the winner and the runner-up
 shares = templates.contributions(W, x, first, second)  # [n p]
 lead = logits.gather(1, first[:, None])[:, 0] - logits.gather(1, second[:, None])[:, 0]  # [n]
@@ -204,7 +204,7 @@ lesson.expect("8.2", "control: another picture's, median error", at_least(1), wr
 raw_shares = templates.contributions(W_raw, x, first, second)
 differ = (raw_shares - shares).abs().max()
 ask, sizes = (
-    "Shares from the raw templates, question mark and all: how different?",
+    "Raw templates, question mark and all: how far do the pixels' shares differ from the centred?",
     {
         "not at all": at_most(1e-4),
         "a little": Band(1e-4, 0.1),
@@ -326,7 +326,7 @@ lesson.show(
 # they say, right for most. (Part of that is no wonder: what we silence is what they say. A few
 # neurons never answer, and count as wrong.) So eyes on the templates mislead, and the other side of
 # the same neuron tells more, though not all. Controls: what luck gives, and the same test of the
-# ten templates of cell 5, which are what they look like.
+# ten templates of cell 5, which are what they point to.
 def suffers(logits):  # [n c] -> [c], the mean loss on each digit's pictures
     loss = cross_entropy(logits, labels, reduction="none")
     return labels.bincount(loss) / labels.bincount()
@@ -388,7 +388,7 @@ def purest(said):  # [n m] -> of the 100 strongest answers, the share of one dig
 
 kinds = {"linear templates": logits, "neurons": neurons, "before training": untrained}
 by_template, share, before = map(purest, kinds.values())
-ask = "Of its 100 strongest answers, which share goes to one digit, in the median (0 to 1)?"
+ask = "Of the median neuron's 100 strongest answers, which share goes to one digit (0 to 1)?"
 lesson.recorded("15.1", "strongest answers: one digit's share", share, 0.1, ask=ask)
 lesson.expect("15.2", "control: linear templates", at_least(share + 0.2), by_template)
 lesson.expect("15.3", "control: neurons before training", at_most(share - 0.1), before)
@@ -396,10 +396,9 @@ title = f"One digit's share: {share:.0%} for a neuron, {by_template:.0%} for a t
 values, unit = [by_template, share, before], "share of the 100 strongest answers"
 lesson.show(bars(values, list(kinds), title, unit), "strongest")
 
-# %% 16. A template for every picture
-# What became of the templates? For one picture some neurons answer and the others are silent.
-# Strike out the silent ones, and what is left is linear: ten templates and ten biases, as in cell
-# 2. Call them the picture's own.
+# %% 16. What became of the templates?
+# For one picture some neurons answer and the others are silent. Strike out the silent ones, and
+# what is left is linear: ten templates and ten biases, as in cell 2. Call them the picture's own.
 #
 # Prediction: with its own templates, a picture's logits come out as the network's, and with those
 # of the picture before (the control) they do not. Nearly every picture has a set of neurons all to
@@ -423,7 +422,7 @@ lesson.recorded("16.3", "different sets of templates", len(sets), 0.02 * len(x),
 #
 # Prediction: most of them, where one neuron in three was what it looked like. Do a picture's own
 # neurons know its digit, then? The control takes that back: of as many neurons drawn at random, the
-# templates point nearly as well. One neuron's do not. So it does not take the right neurons, it
+# templates point just as well. One neuron's do not. So it does not take the right neurons, it
 # takes many: what none of them shows, they show together.
 def pointing(many):  # [c p] each -> the share of templates that point to their own class
     found = [templates.cosines(templates.centre_rows(W), usual).argmax(1) for W in many]
@@ -432,7 +431,7 @@ def pointing(many):  # [c p] each -> the share of templates that point to their 
 
 order = torch.randperm(64, generator=torch.manual_seed(0))
 strangers = [(net.W_out * (one > 0)[order]) @ net.W_in for one in neurons[:200]]  # of [c p]
-ask = "A picture's own ten templates: which share of them points to its class (0 to 1)?"
+ask = "Of all the pictures' own templates, which share points to the class it is for (0 to 1)?"
 share = pointing([W for W, _ in own])
 lesson.recorded("17.1", "own templates that point to their class", share, 0.04, ask=ask)
 alone = [net.W_out[:, [m]] * net.W_in[m] for m in range(64)]  # of [c p]

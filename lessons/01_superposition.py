@@ -207,12 +207,12 @@ title = "In the pentagon all others hear each feature: two above 0, two far belo
 lesson.show(geometry.heard(raw, title), "heard")
 
 # %% 9. Without the ReLU
-# If all of this hangs on the ReLU, then without it there should be none of it. We train the same 70
-# networks as linear ones, y = W^T W x + b. At density 0.077, how many features?
+# Does all of this hang on the ReLU? We train the same 70 networks as linear ones,
+# y = W^T W x + b. At density 0.077, how many features?
 #
-# Prediction: 2 at every density, and the loss is that of the plain way: the three others cost their
-# importance times their variance, which is p/3 - p^2/4 at density p. Control: cell 5, the same
-# starts with the ReLU.
+# Prediction: it does. 2 at every density, and the loss is that of the plain way: the three others
+# cost their importance times their variance, which is p/3 - p^2/4 at density p. Control: cell 5,
+# the same starts with the ReLU.
 simple = {"model": toy.linear_output, "steps": 1000, "rate": 0.03}  # it learns faster
 W_linear, b_linear = toy.train(draw, W_start, IMPORTANCE, **simple)
 linear = toy.weighted_loss(x, toy.linear_output(x, W_linear, b_linear), IMPORTANCE)
@@ -268,7 +268,8 @@ was, turned = (toy.weighted_loss(x[two], said, IMPORTANCE) for said in (y, y_tur
 dense, rare = was[:10].argmin(), 10 + was[10:].argmin()
 off, control = (toy.off_axes(w).median() for w in (W_cut[:10], W[:10]))
 ask = "Density 1, with a ReLU on h: how many degrees off the axes, median of ten?"
-lesson.expect("11.1", "density 1: degrees off the axes", at_most(5), off, ask=ask)
+sizes = {"5 at most": at_most(5), "5 to 15": Band(5, 15), "more": at_least(15)}
+lesson.expect("11.1", "density 1: degrees off the axes", at_most(5), off, ask=ask, choices=sizes)
 lesson.expect("11.2", "control: without a ReLU on h", at_least(6), control)
 lesson.expect("11.3", "turned: change of loss", at_least(0.03), (turned / was - 1)[dense])
 share = toy.kept(W_cut[rare]).sum()

@@ -192,12 +192,12 @@ key, said_power = grokking.key_frequencies((model.W_out @ model.W_U).T)
 twin_key, twin_power = grokking.key_frequencies((twin.W_out @ twin.W_U).T)
 strongest = sorted((twin_power.topk(3).indices + 1).tolist())
 held = sum(said_power[k - 1] for k in key)
-lesson.expect("8.1", "key frequencies: 95 % of W_L", at_most(8), len(key))
+ask = f"{len(found)} frequencies hold 95 % of the embedding. How many hold 95 % of W_L?"
+lesson.expect("8.1", "key frequencies: 95 % of W_L", at_most(8), len(key), ask=ask)
 lesson.recorded("8.2", "they are", ", ".join(map(str, key)))
 lesson.expect("8.3", "their share of W_L's power", at_least(0.95), held)
 lesson.expect("8.4", "all of them in the embedding", True, set(key) <= set(found))
-ask = "And of the network that learned by heart: how many frequencies for 95 % of its W_L?"
-lesson.expect("8.5", "control: without weight decay", at_least(40), len(twin_key), ask=ask)
+lesson.expect("8.5", "control: without weight decay", at_least(40), len(twin_key))
 lesson.recorded("8.6", "its three strongest", ", ".join(map(str, strongest)))
 
 # %% 9. Neurons
@@ -243,7 +243,8 @@ def share_of_sum(logits, frequencies):  # -> what share of the centred logits' v
 
 
 mixed, lines = logits[dealt][:, dealt], {}
-ask, held = "Of the logits, which share do waves of a + b hold (0 to 1)?", share_of_sum(logits, key)
+ask = "Of the logits' variance, which share do waves of a + b, at the key frequencies, hold?"
+held = share_of_sum(logits, key)
 lesson.expect("10.1", "waves of a + b, of the logits", at_least(0.9), held, ask=ask)
 lesson.expect("10.2", "control: no decay", at_most(0.05), share_of_sum(twin_logits, key))
 lesson.expect("10.3", "control: numbers shuffled", at_most(0.05), share_of_sum(mixed, key))
@@ -290,7 +291,7 @@ def blanked(logits):  # centred, and 0 where a question or its mirror was learne
     return flat.masked_fill(~new[..., None], 0) / new.double().mean()
 
 
-every, ask = list(range(1, 57)), "The memoriser, waves of a + b alone: which share is right?"
+every, ask = list(range(1, 57)), "The twin, waves of a + b alone: which share of the new is right?"
 told, alone, ours = (
     grokking.accuracy(grokking.restrict(said, every), new)
     for said in (twin_logits, blanked(twin_logits), blanked(logits))
@@ -312,7 +313,8 @@ for k in range(1, 57):
     said = modular.with_embedding(model, grokking.without(model.W_E[:p], k), a, b).double()
     right[k] = (said.argmax(-1) == (a + b) % p).double().mean().item()
     loss[k] = F.cross_entropy(said, (a + b) % p).item()
-ask, most = "Without one key frequency, which share is right at most?", max(right[k] for k in key)
+ask = "Take out the key frequency that is missed least: which share is still right (0 to 1)?"
+most = max(right[k] for k in key)
 lesson.expect("13.1", "without a key frequency, most", at_most(0.6), most, ask=ask)
 rest = min(right[k] for k in right if k not in key)
 lesson.expect("13.2", "control: without another, least", at_least(0.99), rest)
@@ -328,7 +330,7 @@ lesson.show(figures.bars(losses, names, title, axis, log=True, marked=chosen), "
 #
 # A loss of half of ln 113, 2.36, is our bar. The loss on new questions starts at 4.76, and has to
 # come below it; so has the restricted loss. The excluded loss, which learning by heart has brought
-# to almost 0, has to rise above it. Say the order before you run the next cell.
+# to almost 0, has to rise above it. Say the order before you read on.
 kept, others = modular.snapshots(folder / "decay"), [k + 5 for k in key]  # step -> network
 curve = {name: [] for name in ("new questions", "restricted", "excluded", "restricted to others")}
 pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p)).T
@@ -344,7 +346,8 @@ lesson.show(f"measured at {len(kept)} steps, from {min(kept)} to {max(kept):,}")
 
 
 # %% 15. In which order
-# Here is where each crosses the bar; and, at step 3,000, what the circles alone would answer.
+# Here is where each crosses the bar; and, at step 3,000, what the restricted logits, the three
+# circles of the key frequencies alone, would answer.
 #
 # Prediction: at step 3,000 under 1 % of the new questions are right; by the three circles alone
 # 31 %. Restricted crosses first, then excluded, and last what shows, the loss on new questions. At
@@ -358,7 +361,7 @@ def crossed(losses, bar):  # -> the first step at which a loss is not on the sid
 
 at, half, three = list(kept), math.log(p) / 2, list(curve)[:3]
 first, at_one = ({name: crossed(curve[name], bar) for name in three} for bar in (half, 1))
-ask = "Step 3,000: under 1 % of the new questions are right. By the circles alone?"
+ask = "Step 3,000: under 1 % of the new ones are right. By the circles alone, which share?"
 lesson.expect("15.1", "step 3,000: new questions right", at_most(0.01), plain)
 lesson.expect("15.2", "step 3,000: by the circles alone", 0.31, circles, 0.03, ask=ask)
 lesson.expect("15.3", "control: by other circles", at_most(0.02), strangers)
@@ -373,7 +376,8 @@ lesson.show(figures.line(at, curve, f"It shows last: {told}", *axes), "progress"
 # %% 16. By hand
 # If this is how one adds on a clock, we should be able to write such a network down. Exercise 2.5
 # does: an embedding of cosines and sines, some ReLU neurons, cosines to read them. No attention:
-# the embeddings of a and b are added. No training. The trained network has 512 neurons.
+# the embeddings of a and b are added. No training. The trained network has 512 neurons; how many
+# must ours have to answer all 12,769 questions, with one frequency?
 #
 # Prediction: with one frequency 5 neurons answer all 12,769 questions. But by a hair: the
 # second-best answer comes so close that any noise would tip it. With our three, 5 neurons for each,
@@ -382,10 +386,11 @@ lesson.show(figures.line(at, curve, f"It shows last: {told}", *axes), "progress"
 W_E, W_in, W_out = grokking.cosine_network(p, key)
 by_hand, hand_neurons = grokking.run_by_hand(W_E, W_in, W_out)
 single, few = grokking.run_by_hand(*grokking.cosine_network(p, key[-1:]))
-all_pairs, ask = torch.ones(p, p, dtype=torch.bool), "By hand, of one frequency: how many neurons?"
+all_pairs, ask = torch.ones(p, p, dtype=torch.bool), "How many neurons, with one frequency?"
 lesson.expect("16.1", "right, one frequency", 1, grokking.accuracy(single, all_pairs))
-lesson.expect("16.2", "neurons, one frequency", 5, few.shape[-1], ask=ask)
-lesson.expect("16.3", "neurons, three frequencies", 15, hand_neurons.shape[-1])
+why = "written in another way, it may take more neurons"
+lesson.expect("16.2", "neurons, one frequency", 5, few.shape[-1], gap=why, ask=ask)
+lesson.expect("16.3", "neurons, three frequencies", 15, hand_neurons.shape[-1], gap=why)
 lesson.expect("16.4", "right, three frequencies", 1, grokking.accuracy(by_hand, all_pairs))
 leads = grokking.lead(by_hand) / grokking.lead(single)
 lesson.expect("16.5", "least lead: three frequencies / one", at_least(100), leads)

@@ -164,13 +164,15 @@ axes |= {"causal": True, "framed": -1}
 lesson.show(figures.heatmap(pattern, labels, labels, title, **axes), "attention")
 
 # %% 8. The head writes
-# What the head looked at, it copies: the values, weighted by the pattern, make one short vector for
-# each token, called z; W_O turns z into a vector as wide as the stream. A layer's heads work side
-# by side and know nothing of each other; what they write is added up, with one bias b_O for all.
+# The values, weighted by the pattern, make one short vector for each token, called z; W_O turns z
+# into a vector as wide as the stream. A layer's heads work side by side and know nothing of each
+# other; what they write is added up, with one bias b_O for all.
+#
+# The head looked at Mary. Does what it wrote say Mary, or something that goes with her? We hold it
+# against every word's column of W_U (cell 12 says why that is allowed): which word gains most?
 #
 # Prediction: head by head, and b_O, by hand is what attention adds to the stream. Control: leave
-# out b_O and it is not. The question: the head looked at Mary. Does what it wrote say Mary? We hold
-# it against every word's column of W_U (cell 12 says why that is allowed): which word gains most?
+# out b_O and it is not.
 heads = [transformer.attention_head(x, block.attn, h)[1] for h in range(cfg.n_heads)]
 theirs, attn_out = cache.head_results(layer)[head, 0], cache["attn_out", layer][0]  # [p d] each
 
@@ -213,7 +215,7 @@ lesson.show(f"At the last token {active} of {cfg.d_mlp} neurons in layer {layer}
 #
 # Prediction: the parts add up, but for rounding. Control: leave out the smallest part and they do
 # not. And a bet: is the longest part also the one that makes the model say Mary? (Cell 12 settles
-# it. Length is not importance.)
+# it.)
 parts, names = cache.decompose()  # [part b p d]
 stream = cache["resid_post", -1][0]  # [p d]
 sizes = parts[:, 0, -1].norm(dim=-1)  # [part], at the last token
@@ -243,7 +245,7 @@ words = [model.to_string(i).strip() for i in best.indices]
 lesson.expect("11.1", "logits by hand: error", at_most(ROUNDING), error(by_hand, logits[0]))
 lesson.recorded("11.2", "the answer", words[0])
 lesson.recorded("11.3", "logit difference", clean, 0.01)
-ask = f"The logit difference is {clean:.2f}. Let {RECEIVER} give the drink: what is it now?"
+ask = f"{RECEIVER}'s logit minus {GIVER}'s is {clean:.2f}. Let {RECEIVER} give: what is it now?"
 lesson.recorded("11.4", f"control: {RECEIVER} gives", swapped, 0.01, ask=ask)
 title = f"The model says {words[0]}, with probability {best.values[0]:.3f}"
 lesson.show(figures.bars(best.values, words, title, "probability"), "answer")
@@ -264,7 +266,8 @@ lesson.expect("12.1", "sum of shares - logit difference", 0, total - clean, tole
 lesson.expect("12.2", "control: without the last norm", at_least(0.01), (raw - clean).abs())
 what = f"{looker}, {max(looks)[0]:.0%} on {RECEIVER}, adds"
 bands = {"less than 0.1": at_most(0.1), "0.1 to 1": Band(0.1, 1), "more than 1": at_least(1)}
-lesson.recorded("12.3", what, by_head[looker], 0.001, ask=f"{what} how much?", choices=bands)
+ask = f"{what} how much to the logit difference?"
+lesson.recorded("12.3", what, by_head[looker], 0.001, ask=ask, choices=bands)
 names = sorted(by_part, key=lambda name: -abs(by_part[name]))[:12]
 values = [by_part[name] for name in names]
 title = f"{names[0]} writes {values[0]:.1f} of {clean:.1f}; of the heads, {opened} writes most"
@@ -296,9 +299,10 @@ silent = torch.stack([replaced(one, nothing) for one in range(cfg.n_layers)])  #
 idle = model.run_with_hooks(tokens, fwd_hooks=[("*.hook_z", lambda z, hook: None)])
 change, why = silent[layer, head], "expected to miss: what comes later reads the head; see cell 14"
 costly = "L{}H{}".format(*divmod(int(silent.argmin()), cfg.n_heads))
+whose = "Whose silence lowers the logit difference most?"
 lesson.expect("13.1", "control: an idle hook", 0, (idle - model(tokens)).abs().max())
 lesson.expect("13.2", f"change, {opened} silent", -by_head[opened], change, 0.1, gap=why)
-lesson.recorded("13.3", "the silence that costs most", costly, ask="Whose silence costs most?")
+lesson.recorded("13.3", "the silence that costs most", costly, ask=whose)
 lesson.show(f"{costly} falls silent: {silent.min():+.1f}. Is {costly} where the answer is made?")
 
 # %% 14. Why the number is not what the head wrote
@@ -337,7 +341,7 @@ l, h = divmod(int(told.argmin()), cfg.n_heads)
 teller, rest = f"L{l}H{h}", told.flatten()[silent.argmin()]
 lesson.expect("15.1", "control: told its own story", 0, same, 1e-4)
 lesson.recorded("15.2", f"change, {costly} told", rest, 0.01)
-whom = "Which head costs most, if it is told the other story?"
+whom = "Which head, told the other story, lowers the logit difference most?"
 lesson.recorded("15.3", "the telling that costs most", teller, ask=whom)
 lesson.recorded("15.4", f"change, {teller} told", told.min(), 0.01)
 title = f"Silenced, {costly} costs most; told the other story, {teller}"
@@ -414,7 +418,7 @@ lesson.expect("18.2", "the model, somebody looking: error", at_most(2 * ROUNDING
 # Our own hand could err the way our own model does. So here is what is held against references that
 # share no line with either: a forward in NumPy, 64 bits, and TransformerLens's stored answers on
 # random weights, for every activation that has a name. For GPT-2 there is also what others
-# published; of the world model nobody published anything, and no row here says so. `make verify`
+# published; of the world model nobody published anything: card.json is our own. `make verify`
 # prints the same rows with their values.
 #
 # Prediction: no row fails. Control: a copy of the model in which a single weight is off by 0.1, on

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from lessons import expect
-from lessons.telling import notebook
-from tests.clones import tiny_clone
+from lessons.telling import notebook, page
+from tests.clones import ROOT, tiny_clone
+
+SCRIPTS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
 
 TINY = '''"""Is it kept?"""
 
@@ -177,3 +179,19 @@ def test_the_predictions_whose_reader_has_gone_end_without_a_word(clone):
     lines = [json.dumps(one | {"id": f"{i}.1"}) + "\n" for i in range(5000)]
     (clone / ".attempts" / "predictions.jsonl").write_text("".join(lines))
     assert after_a_line(start(clone, "-m", "lessons.telling.predictions")) == ("", 0)
+
+
+# ---- every lesson --------------------------------------------------------------------------------
+
+ASIDE = ("#", "import ", "from ", "sys.path", "ask")  # what a cell needs besides what it is about
+LINES = {"00_templates": 19, "01_superposition": 17}  # of code in a cell; of others 15
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_cells_are_short_and_the_last_one_is_to_be_broken(script):
+    _, cells = page.read(script)
+    for cell in cells:
+        lines = [line for line in cell.code.splitlines() if line and not line.startswith(ASIDE)]
+        assert len(lines) <= LINES.get(script.stem, 15), f"{cell.title}: {len(lines)} lines of code"
+        assert 2 <= len(cell.prose.splitlines()) <= 18, cell.title
+    assert "break" in cells[-1].title.lower() and "Break it" in cells[-1].title + cells[-1].prose
