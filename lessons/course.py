@@ -14,6 +14,7 @@ Status: 0 if all is right or still to do, 1 if something is wrong, 2 if the comm
 """
 
 import faulthandler
+import os
 import re
 import sys
 
@@ -202,6 +203,8 @@ def main(words: list[str]) -> int:
     except (Usage, Malformed) as error:
         print(f"course: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"course: {error.filename} cannot be used: {error.strerror}", file=sys.stderr)
         return 2
@@ -212,4 +215,9 @@ def main(words: list[str]) -> int:
 
 if __name__ == "__main__":
     faulthandler.enable(all_threads=False)  # of a crash, say where
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # as of `| head`
+        status = 1
+    os._exit(status)  # at once: a thread that the reader's code left running would keep Python up

@@ -134,14 +134,20 @@ def example(call: str, got, want) -> str:
     both = is_numeric(got) and is_numeric(want)
     left, right = (torch.as_tensor(v).detach() if both else None for v in (got, want))
     if not both or left.shape != right.shape or right.numel() <= 16:
-        return f"  {call}\n    got       {brief(got)}\n    expected  {brief(want)}"
+        return f"  {call}\n{pair(got, want)}"
     far = (left.double() - right.double()).abs()
     far = torch.where(far.isnan(), math.inf, far)
     off = far > 1e-5 * (1 + right.double().abs())
     at = [int(i) for i in (off if off.any() else far > 0).nonzero()[0]]
     where = f"at {at}, and at {int(off.sum()) - 1} more of {right.numel()} places"
-    got, want = brief(left[tuple(at)]), brief(right[tuple(at)])
-    return f"  {call}\n    {where}\n    got       {got}\n    expected  {want}"
+    return f"  {call}\n    {where}\n{pair(left[tuple(at)], right[tuple(at)])}"
+
+
+def pair(got, want) -> str:
+    """Write two values one below the other, and say so where four digits do not tell them apart."""
+    same = brief(got) == brief(want)
+    note = " (they differ in a later digit: was it rounded, or in a smaller dtype?)" * same
+    return f"    got       {brief(got)}{note}\n    expected  {brief(want)}"
 
 
 def brief(value) -> str:

@@ -27,7 +27,7 @@ def check_output(mine, seed):
     W, b = torch.tensor([[[1.0, -1.0]]]), torch.tensor([[0.5, -0.25]])
     judged_output(mine, x, W, b, f"output(x={brief(x)}, W={brief(W)}, b={brief(b)})")
     draw = torch.Generator().manual_seed(seed)
-    x, W = torch.rand(2, 6, 5, generator=draw), torch.randn(2, 3, 5, generator=draw)
+    x, W = 3 * torch.rand(2, 6, 5, generator=draw), torch.randn(2, 3, 5, generator=draw)
     b = torch.randn(2, 5, generator=draw)
     judged_output(mine, x, W, b, "output(x [2 6 5], W [2 3 5], b [2 5])")
     judged_gradient(mine, x, W, b, torch.randn(2, 6, 5, generator=draw))
@@ -127,6 +127,8 @@ def check_dimensionality(mine, seed):
     draw = torch.Generator().manual_seed(seed)
     W = torch.randn(2, 3, 7, generator=draw)
     judged_shares(mine, W, "dimensionality(W [2 3 7])")
+    W[0, :, 2] *= 0.01
+    judged_shares(mine, W, "dimensionality(W [2 3 7]), column 2 of W[0] 100 times shorter")
     W[1, :, 4] = 0
     if called(mine.dimensionality, W)[1, 4].isnan():
         raise Wrong(

@@ -82,6 +82,11 @@ def check_attention_pattern(mine, seed):
         shown = "q, k" if len(q) > 3 else f"q={brief(q)}, k={brief(k)}"
         call = f"attention_pattern({shown})"
         judge(got, loops.pattern(q, k), call, mistakes.patterns(q, k) | broken_pattern(got, q))
+        if got.triu(1).any():
+            raise Wrong(
+                "no query may look at a later key, not even a little: above the diagonal all "
+                "shares should be exactly 0, so mask with -inf"
+            )
     keeps_precision(mine.attention_pattern, *ask)
 
 

@@ -67,5 +67,8 @@ def serve(pipe: Connection, lessons: Path) -> None:
     for stream in (1, 2):
         os.dup2(nowhere, stream)
     marks.HERE = lessons
-    while True:
-        pipe.send(judged(pipe.recv()))
+    try:
+        while True:
+            pipe.send(judged(pipe.recv()))
+    finally:  # nobody asks any more: a thread that the reader's code left running goes too
+        os._exit(0)

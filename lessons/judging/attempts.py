@@ -36,7 +36,7 @@ def hints_seen() -> dict[str, int]:
     except (OSError, ValueError):
         return {}
     pairs = seen.items() if isinstance(seen, dict) else ()
-    return {id: count for id, count in pairs if isinstance(count, int)}
+    return {id: count for id, count in pairs if isinstance(count, int) and count > 0}
 
 
 def keep_hints(seen: dict[str, int]) -> None:

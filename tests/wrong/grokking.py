@@ -87,6 +87,11 @@ def basis_in_float32(p):
     return fourier_basis(p).float()
 
 
+def basis_doubled_at_the_end(p):
+    """wrong 2.1: float64, please"""
+    return fourier_basis(p).float().double()
+
+
 def basis_by_loops(p):
     """right 2.1"""
     rows = torch.full((p, p), p**-0.5, dtype=torch.float64)

@@ -110,6 +110,11 @@ def pattern_without_scale(q, k):
     return (q @ k.T).masked_fill(later(q, k), -math.inf).softmax(-1)
 
 
+def pattern_masked_with_minus_20(q, k):
+    """wrong 3.2: exactly 0"""
+    return (q @ k.T / math.sqrt(q.shape[-1])).masked_fill(later(q, k), -20).softmax(-1)
+
+
 def pattern_over_e(q, k):
     """wrong 3.2: by e itself"""
     return (q @ k.T / q.shape[-1]).masked_fill(later(q, k), -math.inf).softmax(-1)
