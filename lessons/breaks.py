@@ -40,7 +40,7 @@ The first site that differs says where the slip is; its numbers say what it is.
   make break-03 ANSWER=c         is your diagnosis, one of those below
 Two slips can start at one site and look alike there: a matrix turned, say, and tokens mixed up.
 Then only computing tells them apart: do what you suspect to the sound model's numbers, and see
-whether the broken one's come out. In a Python started here:
+whether the broken one's come out. In a Python started here (such as .venv/bin/python):
   from lessons.breaks import PROMPT, broken, sound
   right, here = (model.run_with_cache(PROMPT)[1] for model in (sound, broken))
   right["blocks.0.attn.hook_q"], here["blocks.0.attn.hook_q"], sound.blocks[0].attn.W_Q
