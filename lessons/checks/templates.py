@@ -13,8 +13,8 @@ from lessons.checks.templates_slips import slips_of_change, slips_of_gradient, s
 
 
 def check_centre_rows(mine, seed):
-    """Two rows of three pixels, then five of seven."""
-    small = torch.tensor([[1.0, 5.0, 3.0], [3.0, 1.0, 3.0]])
+    """Three rows of three pixels, then five of seven."""
+    small = torch.tensor([[1.0, 5.0, 3.0], [3.0, 1.0, 3.0], [5.0, 3.0, 0.0]])
     for W in (small, drawn(seed, 5, 7)):
         total = sum(W[c] for c in range(len(W)))
         mistakes = {
@@ -23,6 +23,7 @@ def check_centre_rows(mine, seed):
             "one number was taken off everything: every pixel has a mean of its own": W - W.mean(),
             "that is what the rows share; it has to be taken off": total / len(W) + 0 * W,
             "take off the mean of the rows, not their sum": W - total,
+            "divide by the number of rows: yours divides by one less": W - total / (len(W) - 1),
             "the mean was added: take it off": W + total / len(W),
             "only take the mean off: the rows' sizes are what the network learned": (
                 (W - W.mean(0)) / W.std(0)

@@ -57,9 +57,9 @@ def doubled(value):
 
 def check_layer_norm(mine, seed):
     """Judge layer_norm: two positions of four numbers, then w and b, then eps, then odd sizes."""
-    two, one = torch.tensor([[1.0, 1, 3, 3], [10, 10, 30, 30]]), torch.ones(4)
+    two, one = torch.tensor([[10.0, 10, 30, 30], [1, 1, 3, 3]]), torch.ones(4)
     learned = torch.tensor([2.0, 3, 4, 5]), torch.tensor([10.0, 20, 30, 40])
-    small = [(two, one, 0 * one, 0.0), (two, *learned, 0.0), (two[:1], one, 0 * one, 3.0)]
+    small = [(two, one, 0 * one, 0.0), (two, *learned, 0.0), (two[1:], one, 0 * one, 3.0)]
     odd = [(draw(seed, 5, 7) * 3 + 2, draw(seed, 7), draw(seed, 7, 1)[:, 0], 0.1)]
     odd += [(draw(seed, 2, 6) * 1e-3, draw(seed, 6), draw(seed, 6, 1)[:, 0], 1e-5)]
     for resid, w, b, eps in small + odd:

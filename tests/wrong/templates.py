@@ -38,9 +38,14 @@ def only_the_mean(W):
     return W.mean(0).expand_as(W)
 
 
-def centre_two(W):
+def centre_three(W):
     """wrong 0.1: the numbers are not right"""
-    return W - W.sum(0) / 2
+    return W - W.sum(0) / 3
+
+
+def centre_by_one_less(W):
+    """wrong 0.1: divides by one less"""
+    return W - W.sum(0) / (len(W) - 1)
 
 
 def centre_by_projection(W):
