@@ -11,9 +11,11 @@ tolerance says FAIL and the lesson stops, with one sentence; where the disagreem
 `gap="why"`, it says GAP and is shown as such.
 """
 
+import functools
 import json
 import os
 import sys
+import tomllib
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -95,10 +97,20 @@ def told(lessons: dict[str, list[dict]]) -> str:
     return "\n\n".join(blocks)
 
 
+def scripts() -> dict[str, Path]:
+    """Find the lessons: number -> script."""
+    return {file.name[:2]: file for file in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))}
+
+
+@functools.cache
+def project() -> dict:
+    """Read what pyproject.toml says of the project: its version, what it needs, its addresses."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 def missing(lessons) -> str:
     """Say which lessons have no rows, and how they come by them; nothing, if all have some."""
-    scripts = sorted(file.name[:2] for file in (ROOT / "lessons").glob("[0-9][0-9]_*.py"))
-    without = [number for number in scripts if number not in lessons]
+    without = [number for number in scripts() if number not in lessons]
     if not without:
         return ""
     return f"Lessons without rows: {', '.join(without)} (make lesson-{without[0]})"

@@ -5,10 +5,12 @@ that they survive greyscale and colour blindness; a sign is also a place (bars) 
 maps). The text form needs no colour, fits the terminal's width, and says the same over ssh.
 """
 
+import io
 import shutil
 import sys
 import textwrap
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,6 +30,13 @@ class Plot:
 
     def __str__(self) -> str:
         return f"{self.title}\n\n{self.text}"
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as a PNG file, drawn once for all who want it."""
+        memory = io.BytesIO()
+        self.figure.savefig(memory, format="png")
+        return memory.getvalue()
 
 
 def heatmap(

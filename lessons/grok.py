@@ -75,7 +75,7 @@ def report(rows: list, model: ModularAddition | None, folder: Path) -> str:
     )
     plot = figures.line(steps, curves, title, "step", "accuracy")
     folder.mkdir(parents=True, exist_ok=True)
-    plot.figure.savefig(folder / "grok.png")
+    (folder / "grok.png").write_bytes(plot.png)
     (folder / "curves.json").write_text(json.dumps(rows) + "\n", encoding="utf-8")
     told = [str(plot), ""]
     if known is not None:

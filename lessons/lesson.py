@@ -19,14 +19,13 @@ reader's functions where they are written (whose.py).
 
 import json
 import os
-import re
 import sys
 import textwrap
 import time
 from collections import Counter
 from pathlib import Path
 
-from lessons.expect import HEAD, OUT, ROOT, ROW, Disagreement, flush, judge, say, written
+from lessons.expect import HEAD, OUT, ROOT, ROW, Disagreement, flush, judge, project, say, written
 from lessons.telling import page, whose
 from lessons.telling.predictions import Asker
 from lessons.telling.story import Story, notebook
@@ -36,24 +35,24 @@ class Lesson:
     """The story, rows and figures of one run; everything lands in out/NN/."""
 
     def __init__(self, name: str):
-        self.script, self.folder = ROOT / "lessons" / f"{name}.py", OUT / name[:2]
-        if name[:2] in BROKEN:
-            stop(f"MINE=1 cannot use your answers.\n{BROKEN[name[:2]]}")
+        self.number = number = name[:2]
+        self.script, self.folder = ROOT / "lessons" / f"{name}.py", OUT / number
+        if number in BROKEN:
+            stop(f"MINE=1 cannot use your answers.\n{BROKEN[number]}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "results.json").open("a").close()  # the last run's rows stay until ours
         except OSError as error:
             stop(f"{self.folder} cannot be written ({error.strerror}); set OUT to another folder")
-        self.asker = Asker(name[:2])
+        self.asker = Asker(number)
         self.story = Story(self.script, self.asker)
         self.rows: list[dict] = []
         self.known: dict[str, tuple] = {}  # row -> (value, source)
         self.log: list[tuple] = []  # (cell, row or text or Plot), in the order of the run
         self.model_name = self.model_path = self.summary = ""
         self.started = time.perf_counter()
-        self.number = name[:2]
-        self.whose = [row for row in WHOSE if row[0].startswith(f"{int(name[:2])}.")]
-        self.account = whose.account(self.whose, self.number, BROKEN)
+        self.whose = [row for row in WHOSE if row[0].startswith(f"{int(number)}.")]
+        self.account = whose.account(self.whose, number, BROKEN)
         sys.excepthook = self._stopped
         self._open()
 
@@ -86,7 +85,7 @@ class Lesson:
         row |= {"status": status, "pass": status == "ok"}
         row |= {"source": "" if predicted is None else source}
         row |= {"gap": gap if status == "GAP" else "", "reader": None}
-        row |= {"model": self.model_name, "minimech": version()}
+        row |= {"model": self.model_name, "minimech": project()["version"]}
         if ask:
             row["reader"] = self.asker.ask(row, ask, choices)
             self.story.answered()
@@ -111,7 +110,7 @@ class Lesson:
         if name:
             if not self.rows:
                 self._keep_rows()  # the last run's figures are going: so do its rows
-            item.figure.savefig(self.folder / f"{name}.png")
+            (self.folder / f"{name}.png").write_bytes(item.png)
 
     def finish(self) -> None:
         """Write the page, which a notebook is itself, and say how many predictions held."""
@@ -182,12 +181,6 @@ def stop(why: str) -> None:
     flush()
     print(f"lesson: {why}", file=sys.stderr)
     sys.exit(2)
-
-
-def version() -> str:
-    """Read minimech's version from the one place where it is written."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    return re.search(r'^version = "(.+)"', text, re.MULTILINE)[1]
 
 
 WHOSE, BROKEN = whose.functions()

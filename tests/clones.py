@@ -1,5 +1,6 @@
 """A clone with what a lesson without a model needs, and one tiny lesson, to test the telling."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -13,3 +14,9 @@ def tiny_clone(folder: Path, lesson: str) -> Path:
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "lessons" / "90_tiny.py").write_text(lesson)
     return folder
+
+
+def environment(**env) -> dict[str, str]:
+    """Return this environment without what steers a lesson, but for what is given."""
+    steers = ("PYTHONPATH", "PREDICT", "MINE", "MODEL", "DATA", "OUT")
+    return {name: value for name, value in os.environ.items() if name not in steers} | env

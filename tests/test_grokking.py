@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from lessons import figures, grok
 from lessons.techniques import foreign, grokking, modular
 from minimech import MinimechError
+from tests.clones import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "weights" / "grokking"
@@ -446,12 +447,10 @@ def test_the_lines_of_a_plot_share_one_scale_and_hide_no_peak():
 
 def run_lesson(root, out):
     """Run the lesson as a reader does."""
-    unset = ("PYTHONPATH", "PREDICT", "MODEL", "MINE")
-    env = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.run(
         [sys.executable, "lessons/02_grokking.py"],
         cwd=root,
-        env=env | {"OUT": str(out)},
+        env=environment(OUT=str(out)),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

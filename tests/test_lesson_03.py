@@ -26,6 +26,7 @@ from lessons.techniques import bugs, transformer
 from lessons.telling import page
 from minimech import HookedTransformer, ModelConfig, Tokenizer
 from minimech.weights import save_pretrained
+from tests.clones import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "lessons" / "03_transformer.py"
@@ -55,12 +56,10 @@ def stand_in(folder: Path, vocabulary: str = WORDS) -> Path:
 
 def run_lesson(root: Path, model: str | Path, out: Path, **env) -> subprocess.CompletedProcess:
     """Run the lesson as a reader does, with nobody at the keyboard."""
-    unset = ("PYTHONPATH", "PREDICT", "MODEL")
-    clean = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.run(
         [sys.executable, "lessons/03_transformer.py"],
         cwd=root,
-        env=clean | {"MODEL": str(model), "OUT": str(out), **env},
+        env=environment(**{"MODEL": str(model), "OUT": str(out), **env}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,13 +1,12 @@
 """MINE=1 runs a lesson on the reader's functions, says whose ran, and ends in words on theirs."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.clones import tiny_clone
+from tests.clones import environment, tiny_clone
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSON = '''"""Whose is it?"""
@@ -66,8 +65,6 @@ def run(tmp_path):
         (lessons / folder).mkdir()
     (lessons / "techniques" / "__init__.py").write_text("")
     (lessons / "techniques" / "tiny.py").write_text(TECHNIQUES)
-    unset = ("PREDICT", "MODEL", "OUT", "MINE")
-    env = {name: value for name, value in os.environ.items() if name not in unset}
 
     def run(written: str | None, mine: str = "1") -> subprocess.CompletedProcess:
         if written is not None:
@@ -75,7 +72,7 @@ def run(tmp_path):
         return subprocess.run(
             [sys.executable, "lessons/90_tiny.py"],
             cwd=tmp_path,
-            env=env | {"MINE": mine, "PYTHONPATH": str(tmp_path)},
+            env=environment(MINE=mine, PYTHONPATH=str(tmp_path)),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lessons.telling import notebook, page, story
-from tests.clones import tiny_clone
+from tests.clones import environment, tiny_clone
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
@@ -52,12 +52,10 @@ def written(script: Path, folder: Path, **env) -> Path:
 
 def execute(file: Path, cwd: Path, **env) -> subprocess.CompletedProcess:
     """Run a notebook's code cells in order, in a process of their own that knows of no clone."""
-    unset = ("PYTHONPATH", "PREDICT", "MODEL", "MINE")
-    clean = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.run(
         [sys.executable, "-c", KERNEL, str(file)],
         cwd=cwd,
-        env=clean | env,
+        env=environment(**env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ import pytest
 
 from lessons.expect import at_least, at_most
 from lessons.telling import guess, page, predictions
-from tests.clones import tiny_clone
+from tests.clones import environment, tiny_clone
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
@@ -64,19 +64,14 @@ lesson.finish()
 '''
 
 
-def environment(folder: Path, **env) -> dict:
-    unset = ("PREDICT", "MODEL", "OUT", "MINE")
-    clean = {name: value for name, value in os.environ.items() if name not in unset}
-    return clean | {"PYTHONPATH": str(folder), "COLUMNS": "100", **env}
-
-
 def at_terminal(folder: Path, answers: list, script: str = "90_tiny", **env) -> tuple[str, int]:
     """Run a lesson at a terminal of its own, type an answer at each prompt; return what it said."""
     command = [sys.executable, f"lessons/{script}.py"]
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(folder)
-        os.execvpe(command[0], command, environment(folder, PREDICT="1", **env))
+        env = environment(PREDICT="1", PYTHONPATH=str(folder), COLUMNS="100", **env)
+        os.execvpe(command[0], command, env)
     said, asked, typed, answers, end = b"", 0, "", list(answers), time.monotonic() + 100
     while time.monotonic() < end:
         if not select.select([terminal], [], [], 0.5)[0]:
@@ -192,7 +187,8 @@ def test_ctrl_c_ends_the_lesson_with_a_word_and_what_was_said_is_kept(tmp_path):
 def test_with_nobody_there_it_asks_nothing_and_says_so_once(wanted, tmp_path):
     folder = tiny_clone(tmp_path, TINY)
     command = [sys.executable, "lessons/90_tiny.py"]
-    env, pipe = environment(folder, PREDICT=wanted), {"capture_output": True, "text": True}
+    env = environment(PREDICT=wanted, PYTHONPATH=str(folder), COLUMNS="100")
+    pipe = {"capture_output": True, "text": True}
     done = subprocess.run(
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, **pipe, timeout=60
     )

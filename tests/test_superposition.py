@@ -1,7 +1,6 @@
 """Lesson 01: the toy models against slow loops and drawn losses; the lesson runs and can fail."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,19 +13,18 @@ import torch
 from lessons import geometry
 from lessons.techniques import superposition as toy
 from lessons.telling import page
+from tests.clones import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "lessons" / "01_superposition.py"
-UNSET = ("PYTHONPATH", "PREDICT", "MODEL", "MINE")
 
 
 def run_lesson(out: Path, root: Path = ROOT) -> subprocess.CompletedProcess:
     """Run the lesson as a reader does, with nobody at the keyboard."""
-    clean = {name: value for name, value in os.environ.items() if name not in UNSET}
     return subprocess.run(
         [sys.executable, "lessons/01_superposition.py"],
         cwd=root,
-        env=clean | {"OUT": str(out), "PYTHONPATH": str(root)},
+        env=environment(OUT=str(out), PYTHONPATH=str(root)),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,7 +1,6 @@
 """What a run leaves behind: its page, its rows in the ledger, and no traceback in a closed pipe."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from lessons import expect
 from lessons.telling import notebook, page
-from tests.clones import ROOT, tiny_clone
+from tests.clones import ROOT, environment, tiny_clone
 
 SCRIPTS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
 
@@ -44,12 +43,10 @@ def clone(tmp_path) -> Path:
 
 def start(clone: Path, *command: str, **env) -> subprocess.Popen:
     """Start a command of a clone, at no terminal, with pipes to read it by."""
-    unset = ("PREDICT", "MODEL", "OUT", "MINE", "DATA")
-    clean = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=clone,
-        env=clean | {"PYTHONPATH": str(clone), **env},
+        env=environment(**{"PYTHONPATH": str(clone), **env}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,7 +1,6 @@
 """Lesson 00 runs and its rows hold; its techniques do what they say, on MNIST where it is."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,18 +15,17 @@ from lessons import pictures
 from lessons.checks import Wrong, brief
 from lessons.checks.templates import check_smallest_change
 from lessons.techniques import digits, templates
+from tests.clones import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_lesson(out: Path, **env) -> subprocess.CompletedProcess:
     """Run the lesson as a reader does, with nobody at the keyboard."""
-    unset = ("PYTHONPATH", "PREDICT", "MINE", "MODEL", "DATA")
-    clean = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.run(
         [sys.executable, "lessons/00_templates.py"],
         cwd=ROOT,
-        env=clean | {"OUT": str(out), **env},
+        env=environment(OUT=str(out), **env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

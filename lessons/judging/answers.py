@@ -12,7 +12,7 @@ from types import FunctionType, ModuleType
 
 from lessons.judging import marks
 from lessons.judging.errors import shown
-from lessons.judging.marks import Exercise, Malformed, path_of  # noqa: F401  Malformed is for callers
+from lessons.judging.marks import Exercise, path_of
 
 # As text
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lessons.techniques.grokking import accuracy, losses
 from minimech import MinimechError
 from weights.sums import check_sums
 
@@ -118,13 +119,11 @@ def scores(model: ModularAddition, is_train: Tensor) -> dict:
     """Measure loss and accuracy on train and test; test split by whether (b, a) was trained on."""
     p = model.p
     a, b = torch.cartesian_prod(torch.arange(p), torch.arange(p)).T
-    logits = model(a, b).double()
-    nll = F.cross_entropy(logits, (a + b) % p, reduction="none").view(p, p)
-    right = (logits.argmax(-1) == (a + b) % p).double().view(p, p)
-    mirror = ~is_train & is_train.T
+    logits = model(a, b).view(p, p, -1)
+    nll, mirror = losses(logits), ~is_train & is_train.T
     parts = {"train": is_train, "test": ~is_train, "mirror": mirror, "new": ~is_train & ~mirror}
     row = {f"{name}_loss": nll[part].mean().item() for name, part in parts.items()}
-    return row | {f"{name}_accuracy": right[part].mean().item() for name, part in parts.items()}
+    return row | {f"{name}_accuracy": accuracy(logits, part) for name, part in parts.items()}
 
 
 def load(folder: Path) -> tuple[ModularAddition, Tensor, dict]:

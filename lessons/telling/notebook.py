@@ -11,10 +11,9 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
-from lessons.expect import OUT, ROOT
+from lessons.expect import OUT, ROOT, project, scripts
 from lessons.telling import page
 
 SETUP = """\
@@ -93,17 +92,15 @@ def setup(script: Path) -> str:
 
 def needed() -> dict[str, str]:
     """Map what is imported to what pip installs, as pyproject.toml states it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = [re.match(r"[\w-]+", package)[0] for package in project["dependencies"]]
+    names = [re.match(r"[\w-]+", package)[0] for package in project()["dependencies"]]
     return {
-        name.replace("-", "_"): package for name, package in zip(names, project["dependencies"])
+        name.replace("-", "_"): package for name, package in zip(names, project()["dependencies"])
     }
 
 
 def address() -> str:
     """Say where git finds this repository: what pyproject.toml names, else the clone's origin."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = {name.lower(): url for name, url in project.get("urls", {}).items()}
+    named = {name.lower(): url for name, url in project().get("urls", {}).items()}
     for name in ("repository", "source", "homepage"):
         if public(named.get(name, "")):
             return public(named[name])
@@ -155,12 +152,11 @@ def inline(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the notebook of the lesson whose number is given."""
-    scripts = {file.name[:2]: file for file in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))}
-    if len(arguments) != 1 or arguments[0].zfill(2) not in scripts:
+    if len(arguments) != 1 or arguments[0].zfill(2) not in scripts():
         said = f"There is no lesson {arguments[0]}. " if len(arguments) == 1 else ""
-        print(f"notebook: {said}There are: {', '.join(scripts)}", file=sys.stderr)
+        print(f"notebook: {said}There are: {', '.join(scripts())}", file=sys.stderr)
         return 2
-    script = scripts[arguments[0].zfill(2)]
+    script = scripts()[arguments[0].zfill(2)]
     file = OUT / script.name[:2] / "lesson.ipynb"
     text = json.dumps(notebook(script), indent=1, ensure_ascii=False) + "\n"
     try:

@@ -7,7 +7,6 @@ told: its text is there.
 """
 
 import importlib
-import io
 import sys
 from math import inf
 from pathlib import Path
@@ -70,10 +69,8 @@ class Story:
     def show(self, item) -> None:
         """Print a text or a Plot as text; in a notebook a Plot appears as a picture."""
         if notebook() and hasattr(item, "figure"):
-            memory = io.BytesIO()
-            item.figure.savefig(memory, format="png")
             tools = importlib.import_module("IPython.display")
-            tools.display(tools.Image(memory.getvalue(), alt=item.title))
+            tools.display(tools.Image(item.png, alt=item.title))
         else:
             self.say(f"\n{item}")
 
