@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from minimech import HookedTransformer, ModelConfig
 from minimech.hooks import UNTAPPED, Tap, site_shapes
 from minimech.model import Transformer
+from tests.bench_paths import path_patching
+from tests.bench_sweeps import sweeps
 from tests.checkpoints import GPT2_SMALL, TINY, write_checkpoint
 from tests.cost import operations
 
@@ -257,6 +259,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     cfg, config, rounds = ModelConfig(12, 12, 768, 1024, 50257), GPT2_SMALL, args.rounds
     if args.quick:
         cfg, config, rounds = ModelConfig(2, 4, 128, 256, 500), TINY, 1
+    sizes = cfg, *((2, 12) if args.quick else (8, 16))  # of what is swept
     clocks = "processor time" if args.cpu else "wall clock"
     busy = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{cfg}\n{torch.get_num_threads()} threads, {clocks}, least of {rounds}{busy}\n")
@@ -264,6 +267,8 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     for part in (
         lambda: forwards(cfg, args.batch, args.length, rounds, clock),
         lambda: generation(cfg, 50, min(rounds, 3), clock),
+        lambda: sweeps(*sizes, clocked, 1, clock, every=12),
+        lambda: path_patching(*sizes, clocked, min(rounds, 2), clock),
         lambda: loading(config, min(rounds, 3)),
         lambda: importing(min(rounds, 5)),
     ):

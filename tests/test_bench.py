@@ -42,8 +42,8 @@ def test_the_explicit_forward_computes_patterns_and_no_layer_norm_by_hand(monkey
 )
 def test_a_row_is_judged_and_written(ratio, bar, ok, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
-    for part in ("generation", "loading", "importing"):
-        monkeypatch.setattr(bench, part, lambda *_: [])
+    for part in ("generation", "sweeps", "path_patching", "loading", "importing"):
+        monkeypatch.setattr(bench, part, lambda *_, **__: [])
     monkeypatch.setattr(bench, "forwards", lambda *_: [("a thing", ratio, bar, "so")])
     bench.main(["--quick"])
     assert re.search(rf"a thing .* {'ok' if ok else 'MISS'} +so", capsys.readouterr().out)
@@ -55,4 +55,8 @@ def test_a_row_is_judged_and_written(ratio, bar, ok, monkeypatch, tmp_path, caps
 def test_quick_prints_every_row(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("OUT", str(tmp_path))
     rows = bench.main(["--quick", "--cpu"])
-    assert len(rows) == 14 == capsys.readouterr().out.count(" ok ") + sum(not r["ok"] for r in rows)
+    assert (
+        len(rows)
+        == 14 + 5 + 3
+        == capsys.readouterr().out.count(" ok ") + sum(not r["ok"] for r in rows)
+    )
