@@ -22,11 +22,12 @@ STYLES = [(DARK, "-", "o"), ("#c46a1b", "--", "s"), (GREY, ":", "^"), ("#1c1c1c"
 
 @dataclass
 class Plot:
-    """A picture, and the same as text."""
+    """A picture, the same as text, and what readers can point at on a page (telling/live.py)."""
 
     title: str
     figure: Figure
     text: str
+    live: dict | None = None
 
     def __str__(self) -> str:
         return f"{self.title}\n\n{self.text}"
@@ -66,7 +67,9 @@ def heatmap(
         for (row, column), value in np.ndenumerate(np.nan_to_num(values)):
             ink = "black" if ((value - low) / (high - low) > 0.5) == signed else "white"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
-    return Plot(title, figure, text_heatmap(values, rows, columns, signed))
+    live = {"rows": list(rows), "columns": list(columns), "names": [ylabel, xlabel, unit]}
+    live["values"] = values
+    return Plot(title, figure, text_heatmap(values, rows, columns, signed), live)
 
 
 def bars(values, labels, title, xlabel, log=False, marked=(), limit=None) -> Plot:

@@ -106,7 +106,7 @@ def test_what_is_printed_fits_a_page(run):
 
 def test_the_page_stands_alone(run):
     html = (run[1] / "index.html").read_text(encoding="utf-8")
-    assert not re.search(r"<(script|link|iframe)|url\(|@import|https?://", html)
+    assert not re.search(r"<(script\s+src|link|iframe)|url\(|@import|https?://", html)
     assert all(
         src.startswith("data:image/png;base64,") for src in re.findall(r'src="([^"]+)', html)
     )

@@ -3,7 +3,8 @@
 `read` splits a script at its `# %%` lines: the comment that follows is the cell's prose, the rest
 its code. `html` joins the prose with what the run printed and drew. The file holds its figures,
 follows the reader's light or dark setting, and fits a phone: code wraps, a wide table scrolls in a
-box of its own, and so does a figure, in its full size, once it is tapped.
+box of its own, and so does a figure, in its full size, once it is tapped. It asks nothing of a
+network, and says so to the browser, which then refuses.
 """
 
 import ast
@@ -12,6 +13,8 @@ import re
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
+
+from lessons.telling import live
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --soft: #5a5a5a; --paper: #fdfcf9; --box: #f1efe8;
@@ -46,6 +49,7 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
 <style>{style}</style>
 </head>
@@ -54,6 +58,7 @@ PAGE = """<!doctype html>
 </body>
 </html>
 """
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 COLUMNS = {"": "status", "row": "id", "what": "what", "predicted": "predicted", "observed": "seen",
            "source": "source"}  # fmt: skip
 
@@ -109,7 +114,14 @@ def html(lesson) -> str:
         body.append(f"<details><summary>the code of this cell</summary>{code}</details>")
     body += predicted(lesson.asker)
     body += ["<h2>Predicted and observed</h2>", table(lesson.rows)]
-    return PAGE.format(title=escape(question), style=STYLE, body="\n".join(body))
+    items = [item for _, item in lesson.log]
+    body += [live.scripts(items)]
+    return document(question, STYLE + live.style(items), "\n".join(body))
+
+
+def document(title: str, style: str, body: str) -> str:
+    """Write a page that holds all it needs."""
+    return PAGE.format(title=escape(title), policy=POLICY, style=style, body=body)
 
 
 def shown(items: list) -> list[str]:
@@ -149,9 +161,12 @@ def table(rows: list[dict], columns: dict = COLUMNS) -> str:
 
 def picture(plot) -> str:
     """Put a figure into the page itself; its title is what a screen reader says."""
+    if live.kind(plot) == "attention":
+        return live.viewer(plot)
     data = base64.b64encode(plot.png).decode()
     image = f'<img alt="{escape(plot.title, quote=True)}" src="data:image/png;base64,{data}">'
-    return f'<label class="figure"><input type="checkbox" aria-label="full size">{image}</label>'
+    figure = f'<label class="figure"><input type="checkbox" aria-label="full size">{image}</label>'
+    return figure + (live.cells(plot) if live.kind(plot) == "cells" else "")
 
 
 def paragraphs(text: str) -> str:

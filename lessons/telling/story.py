@@ -67,10 +67,14 @@ class Story:
             print(text)
 
     def show(self, item) -> None:
-        """Print a text or a Plot as text; in a notebook a Plot appears as a picture."""
+        """Print a text or a Plot as text; in a notebook a Plot appears as a picture.
+
+        An attention viewer appears as itself: it says how (`_repr_html_`).
+        """
         if notebook() and hasattr(item, "figure"):
             tools = importlib.import_module("IPython.display")
-            tools.display(tools.Image(item.png, alt=item.title))
+            itself = hasattr(item, "_repr_html_")
+            tools.display(item if itself else tools.Image(item.png, alt=item.title))
         else:
             self.say(f"\n{item}")
 
