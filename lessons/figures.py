@@ -66,7 +66,7 @@ def heatmap(
     if values.size <= 64:
         for (row, column), value in np.ndenumerate(np.nan_to_num(values)):
             ink = "black" if ((value - low) / (high - low) > 0.5) == signed else "white"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
+            axes.text(column, row, cents(value), ha="center", va="center", color=ink, fontsize=8)
     live = {"rows": list(rows), "columns": list(columns), "names": [ylabel, xlabel, unit]}
     live["values"] = values
     return Plot(title, figure, text_heatmap(values, rows, columns, signed), live)
@@ -138,7 +138,7 @@ def text_heatmap(values, rows, columns, signed=False) -> str:
         for name, row in zip(rows, values):
             lines.append(
                 f"{name:<{label}}"
-                + "".join(f"{value:>8.2f}" for value in row).replace("nan", "   ").rstrip()
+                + "".join(f"{cents(value):>8}" for value in row).replace("nan", "   ").rstrip()
             )
         return "\n".join(lines)
     high = np.nanmax(np.abs(values)) or 1.0
@@ -219,6 +219,11 @@ def shade(share: float) -> str:
     if not share >= 0.05:
         return "." if share > 0 else " "
     return blocks()[min(3, int(share * 4))]
+
+
+def cents(value: float) -> str:
+    """Write two digits after the point, and never a minus before nothing."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def tenths(share: float) -> str:

@@ -186,4 +186,4 @@ def label(model, nodes: Nodes, axis: str, tokens: Tensor, names: dict) -> list[s
         return [str(i) for i in picked]
     words = figures.token_labels(model.to_str_tokens(tokens[0]))
     same = (tokens == tokens[0]).all(0)
-    return [f"{i} {words[i]}" if same[i] else str(i) for i in picked]
+    return [words[i] if same[i] else str(i) for i in picked]

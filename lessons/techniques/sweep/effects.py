@@ -9,7 +9,7 @@ from lessons import figures
 from minimech import MinimechError
 
 KINDS = {
-    "normalised": "metric: 0 as corrupted, 1 as clean",
+    "normalised": "0 corrupted, 1 clean",
     "change": "change of the metric",
     "mean": "metric",
 }
