@@ -1,0 +1,191 @@
+"""Lesson 04 runs on the world and on a stand-in, its edits do what it says, its parts are right."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lessons.techniques import logit_lens
+from lessons.telling import page
+from minimech import HookedTransformer
+from tests.clones import ROOT, environment
+from tests.test_lesson_03 import SHIPS, copy_of_the_clone, stand_in
+
+SCRIPT = ROOT / "lessons" / "04_logit_lens.py"
+PLAIN = """When After John Mary Tom James Dan Sid Martin Amy Paris People and went to the shops
+park , gave bag ball an apple a drink flew in is doctor nurse he works at hospital clinic live city
+Rome London Tokyo France Italy England Japan"""
+SPACED = [f"Ġ{word}" for word in PLAIN.split() if word not in ("When", "After", "People", ",")]
+WORDS = " ".join(["<|endoftext|>", *PLAIN.split(), *SPACED])
+
+
+def run_lesson(root: Path, model, out: Path) -> subprocess.CompletedProcess:
+    """Run the lesson as a reader does, with nobody at the keyboard."""
+    return subprocess.run(
+        [sys.executable, "lessons/04_logit_lens.py"],
+        cwd=root,
+        env=environment(MODEL=str(model), OUT=str(out)),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return stand_in(tmp_path_factory.mktemp("model") / "stand-in", WORDS)
+
+
+@pytest.fixture(scope="module", params=["stand-in", "world"])
+def run(request, folder, tmp_path_factory):
+    if request.param == "world" and not SHIPS:
+        pytest.skip("weights/world is not here")
+    out = tmp_path_factory.mktemp("out")
+    return run_lesson(ROOT, folder if request.param == "stand-in" else "world", out), out / "04"
+
+
+def test_it_runs_and_every_row_holds(run):
+    done, out = run
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    rows = json.loads((out / "results.json").read_text())
+    statuses = {row["status"] for row in rows}
+    assert statuses == ({"ok"} if rows[0]["model"] == "world" else {"ok", "look"})
+    assert len(rows) > 50 and len([row for row in rows if row["status"] == "ok"]) >= 11
+
+
+def test_what_is_printed_fits_a_page_and_the_story_stands_once(run):
+    done, out = run
+    lines = [line for line in done.stdout.splitlines() if "index.html" not in line]
+    assert max(map(len, lines)) <= 100
+    for cell in page.read(SCRIPT)[1]:
+        assert done.stdout.count(cell.prose) == 1
+    html = (out / "index.html").read_text(encoding="utf-8")
+    assert html.count("<img ") == len(list(out.glob("*.png"))) == 5
+
+
+BREAKS = [
+    ("return ln(resid) @ W_U", "return resid @ W_U", "3.1"),
+    ("log_p.exp() * (log_p - log_q)", "log_q.exp() * (log_q - log_p)", "10.1"),
+    ("(W_out - W_out.mean(-1, keepdim=True)) * w", "W_out * w", "14.1"),
+    ("min(20, cfg.d_mlp // 4)", "min(40, cfg.d_mlp // 4)", "15.1"),
+]
+
+
+@pytest.mark.parametrize("right, wrong, row", BREAKS, ids=["norm", "kl", "centre", "forty"])
+def test_break_it_does_what_it_says(right, wrong, row, tmp_path):
+    if not SHIPS:
+        pytest.skip("weights/world is not here")
+    copy_of_the_clone(tmp_path)
+    place = "04_logit_lens.py" if "cfg" in right else "techniques/logit_lens.py"
+    file = tmp_path / "lessons" / place
+    source = file.read_text()
+    assert source.count(right) == 1
+    file.write_text(source.replace(right, wrong))
+    done = run_lesson(tmp_path, "world", tmp_path / "out")
+    assert done.returncode == 1
+    assert re.fullmatch(rf"Row {row}, .+: predicted .+, observed .+\.\n", done.stderr), done.stderr
+    shutil.rmtree(tmp_path / "lessons")
+
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(folder) -> HookedTransformer:
+    return HookedTransformer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def seen(model):
+    tokens = torch.arange(2 * 6).view(2, 6) * 5 % model.cfg.d_vocab
+    with torch.no_grad():
+        return tokens, *model.run_with_cache(tokens)
+
+
+def test_depths_are_the_streams_of_every_half_layer(model, seen):
+    _, logits, cache = seen
+    names = logit_lens.depths(model.cfg.n_layers)
+    assert list(names) == ["embed", "0_mid", "0_post", "1_mid", "1_post"]
+    resid = logit_lens.streams(cache)
+    for one, (name, layer) in zip(resid, [("pre", 0), ("mid", 0), ("post", 0), ("mid", 1)]):
+        assert torch.equal(one, cache[f"resid_{name}", layer])
+    read = logit_lens.lens(resid[-1], model.ln_final, model.W_U)
+    assert (read - logits).abs().max() < 1e-4
+
+
+def test_the_held_lens_adds_up_shares_and_the_lens_does_not(model, seen):
+    """Freezing is right for attribution, wrong for reading (TransformerLens, issue 1076)."""
+    _, _, cache = seen
+    with torch.no_grad():
+        resid, ln = logit_lens.streams(cache), model.ln_final
+        scale = cache["ln_final.hook_scale"]
+        held = logit_lens.lens_held(resid, scale, ln, model.W_U)[:, :, -1, 3]  # [depth b]
+        parts = cache.logit_attribution(3, heads=False).values  # [part b]
+        summed = parts[:-1].cumsum(0)[1:] + parts[-1]
+        own = logit_lens.lens(resid, ln, model.W_U)[:, :, -1, 3]
+    assert (held - summed).abs().max() < 1e-4
+    assert (own[:-1] - summed[:-1]).abs().max() > 0.05
+
+
+def test_shares_of_neurons_and_bias_are_the_mlps(model, seen):
+    _, _, cache = seen
+    mlp, scale = model.blocks[-1].mlp, cache["ln_final.hook_scale"][:, -1]
+    with torch.no_grad():
+        direction = (model.W_U[:, 3] - model.W_U[:, 4]).expand(2, -1)
+        rest = scale, model.ln_final.w, direction
+        shares = logit_lens.neuron_shares(cache["post", -1][:, -1], mlp.W_out, *rest)
+        bias = logit_lens.neuron_shares(torch.ones(2, 1), mlp.b_out[None], *rest)
+        parts = cache.logit_attribution(3, minus=4)
+    whole = parts.values[parts.labels.index("1_mlp_out")]
+    assert (shares.sum(-1) + bias[:, 0] - whole).abs().max() < 1e-5
+
+
+def test_what_is_put_in_or_told_touches_the_last_token_alone(model, seen):
+    tokens, logits, cache = seen
+    with torch.no_grad():
+        for depth, resid in zip(logit_lens.depths(2), logit_lens.streams(cache)):
+            same = logit_lens.with_last(model, tokens, depth, resid[:, -1])
+            other = logit_lens.with_last(model, tokens, depth, resid[:, -1].flip(0))
+            assert (same - logits[:, -1]).abs().max() < 1e-5
+            assert (other - logits[:, -1]).abs().max() > 1e-3
+        post = cache["post", -1][:, -1]
+        few, all_of_them = torch.tensor([[3, 5]] * 2), torch.arange(post.shape[1]).expand(2, -1)
+        assert (logit_lens.told(model, tokens, few, post) - logits[:, -1]).abs().max() < 1e-5
+        swapped = logit_lens.told(model, tokens, all_of_them, post.flip(0))
+        hook = ("blocks.1.mlp.hook_post", lambda x, hook: cache["post", 1].flip(0))
+        expected = model.run_with_hooks(tokens, fwd_hooks=[hook])[:, -1]
+    assert (swapped - expected).abs().max() < 1e-5
+
+
+def test_partners_have_another_answer():
+    assert logit_lens.others(torch.tensor([7, 7, 8, 8, 9])) == [2, 2, 4, 4, 0]
+    assert logit_lens.others(torch.tensor([7, 7])) == [0, 1]
+
+
+def test_facts_are_what_the_vocabulary_has(model):
+    table = {"Paris": "France", "Rome": "Italy", "Oslo": "Norway", "Tokyo": "Japan"}
+    names, tokens, answers = logit_lens.facts(model, "John flew to {} in", table)
+    assert names == ["Paris", "Rome", "Tokyo"] and tokens.shape == (3, 6)
+    assert model.to_string(answers) == " France Italy Japan"
+
+
+def test_its_own_texts_line_up(model):
+    stream, logits, came = logit_lens.write(model, 3, 9, seed=1)
+    assert stream.shape[:3] == (5, 3, 8) and logits.shape[:2] == came.shape == (3, 8)
+    again = logit_lens.write(model, 3, 9, seed=1)[2]
+    assert torch.equal(again, came)
+    with torch.no_grad():
+        read = logit_lens.lens(stream[-1], model.ln_final, model.W_U)
+    assert (read - logits).abs().max() < 1e-4
+
+
+def test_a_table_is_cut_to_fit():
+    text = logit_lens.table([["a" * 20, "b"]], ["row"], ["one", "two"], width=6)
+    assert text.splitlines() == ["     one   two", "row  aaaaa b"]
