@@ -192,3 +192,9 @@ def test_cells_are_short_and_the_last_one_is_to_be_broken(script):
         assert len(lines) <= LINES.get(script.stem, 15), f"{cell.title}: {len(lines)} lines of code"
         assert 2 <= len(cell.prose.splitlines()) <= 18, cell.title
     assert "break" in cells[-1].title.lower() and "Break it" in cells[-1].title + cells[-1].prose
+
+
+def test_a_text_with_columns_scrolls_and_a_sentence_wraps():
+    assert page.said("name   mean\nL0H1   0.58").startswith('<pre class="columns">')
+    assert page.said("a sentence  of two\nlines").startswith("<pre>")
+    assert "pre.columns { white-space: pre; overflow-x: auto; }" in page.STYLE

@@ -31,6 +31,7 @@ pre, table, code, summary { font-family: ui-monospace, Menlo, "DejaVu Sans Mono"
 code { font-size: .88em; background: var(--box); border-radius: 3px; padding: .05em .25em; }
 pre { font-size: .78rem; line-height: 1.35; margin: .8rem 0; padding: .7rem .8rem;
       background: var(--box); border-radius: 5px; white-space: pre-wrap; }
+pre.columns { white-space: pre; overflow-x: auto; }
 pre code { padding: 0; background: none; } .reason td { color: var(--bad); }
 .box { overflow-x: auto; margin: .8rem 0; } table { border-collapse: collapse; font-size: .8rem; }
 td, th { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
@@ -133,8 +134,15 @@ def shown(items: list) -> list[str]:
             continue
         parts += [table(rows)] if rows else []
         rows = []
-        parts += [picture(item) if hasattr(item, "figure") else f"<pre>{escape(item)}</pre>"]
+        parts += [picture(item) if hasattr(item, "figure") else said(item)]
     return parts[:-1]
+
+
+def said(text: str) -> str:
+    """Write a text that was shown; one with columns scrolls, so that they stay below each other."""
+    rows = sum(bool(re.search(r"\S {2,}\S", row)) for row in text.splitlines())
+    kind = ' class="columns"' if rows > 1 else ""
+    return f"<pre{kind}>{escape(text)}</pre>"
 
 
 def predicted(asker) -> list[str]:
