@@ -143,6 +143,15 @@ def test_what_are_no_patterns_is_refused_in_words(shape, change, message):
 def test_a_head_that_is_not_there_cannot_stand_open():
     with pytest.raises(ValueError, match=r"opened is \(1, 2\); there are 2 layers of 2 heads"):
         attention(["a"] * 3, random_patterns(2, 2, 3), "t", opened=(1, 2))
+    with pytest.raises(ValueError, match=r"opened is \(1,\)"):
+        attention(["a"] * 3, random_patterns(2, 2, 3), "t", opened=(1,))
+    with pytest.raises(ValueError, match="tokens are texts"):
+        attention([5, 6, 7], random_patterns(2, 2, 3), "t")
+
+
+def test_half_a_character_can_be_written():
+    heads = attention(["\ud800", "b", "c"], random_patterns(2, 2, 3), "t")
+    assert heads.live["tokens"][0].endswith("?") and str(heads).encode("utf-8")
 
 
 def test_a_look_into_the_future_is_refused():

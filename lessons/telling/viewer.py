@@ -50,12 +50,12 @@ def attention(tokens, patterns, title: str, opened=None) -> Attention:
     numbers that are no shares or look into the future, and for a head that is not there.
     """
     patterns = as_array(patterns)
-    refuse(len(tokens), patterns)
+    refuse(tokens, patterns)
     numbered = all(str(token).startswith(f"{i} ") for i, token in enumerate(tokens))
     labels = [visible(label) for label in (tokens if numbered else token_labels(tokens))]
     strongest = strength(patterns, labels)
     opened = opened or divmod(int(strongest.argmax()), patterns.shape[1])
-    if not all(0 <= one < count for one, count in zip(opened, strongest.shape)):
+    if len(opened) != 2 or not all(0 <= i < n for i, n in zip(opened, strongest.shape)):
         layers, heads = strongest.shape
         raise ValueError(f"opened is {tuple(opened)}; there are {layers} layers of {heads} heads")
     rows, columns = np.tril_indices(len(labels))
@@ -66,8 +66,11 @@ def attention(tokens, patterns, title: str, opened=None) -> Attention:
     return Attention(title, sheet(patterns, title), text(patterns, labels, strongest), data)
 
 
-def refuse(n_tokens: int, patterns: np.ndarray) -> None:
+def refuse(tokens, patterns: np.ndarray) -> None:
     """Raise ValueError, in words, for what are no patterns of these tokens."""
+    n_tokens = len(tokens)
+    if not all(isinstance(token, str) for token in tokens):
+        raise ValueError("tokens are texts: model.to_str_tokens makes them of ids")
     shape = f"[{' '.join(map(str, patterns.shape))}]"
     if patterns.ndim != 4:
         raise ValueError(f"patterns have shape {shape}; expected [layer head q k], of one prompt")
@@ -80,7 +83,8 @@ def refuse(n_tokens: int, patterns: np.ndarray) -> None:
 
 
 def visible(label: str) -> str:
-    """Show the ends of lines and tabs, and that a token is empty."""
+    """Show the ends of lines and tabs, half a character as ?, and that a token is empty."""
+    label = label.encode("utf-8", "replace").decode()
     label = label.replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")
     return label if label.rstrip(" ").count(" ") else f"{label.rstrip()} (empty)"
 
