@@ -65,7 +65,8 @@ def heatmap(
         axes.add_patch(Rectangle((-0.5, range(len(rows))[framed] - 0.5), len(columns), 1, **box))
     if values.size <= 64:
         for (row, column), value in np.ndenumerate(np.nan_to_num(values)):
-            ink = "black" if ((value - low) / (high - low) > 0.5) == signed else "white"
+            light = (round(value, 2) - low) / (high - low) > 0.5
+            ink = "black" if light == signed else "white"
             axes.text(column, row, cents(value), ha="center", va="center", color=ink, fontsize=8)
     live = {"rows": list(rows), "columns": list(columns), "names": [ylabel, xlabel, unit]}
     live["values"] = values

@@ -24,6 +24,7 @@ import textwrap
 import time
 from collections import Counter
 from pathlib import Path
+from traceback import extract_tb
 
 from lessons.expect import HEAD, OUT, ROOT, ROW, Disagreement, flush, judge, project, say, written
 from lessons.telling import page, whose
@@ -170,8 +171,12 @@ class Lesson:
             return
         self.story.release()
         flush()
-        if not whose.report(error, self.whose, self.script):
-            sys.__excepthook__(kind, error, trace)
+        if whose.report(error, self.whose, self.script):
+            return
+        if kind.__name__ == "MinimechError":  # it says itself what is wrong
+            lines = [at.lineno for at in extract_tb(trace) if at.filename == str(self.script)]
+            stop(f"{error} ({self.script.name}, line {lines[-1]})")
+        sys.__excepthook__(kind, error, trace)
 
 
 def stop(why: str) -> None:

@@ -198,3 +198,12 @@ def test_a_text_with_columns_scrolls_and_a_sentence_wraps():
     assert page.said("name   mean\nL0H1   0.58").startswith('<pre class="columns">')
     assert page.said("a sentence  of two\nlines").startswith("<pre>")
     assert "pre.columns { white-space: pre; overflow-x: auto; }" in page.STYLE
+
+
+def test_an_error_that_explains_itself_comes_without_a_traceback(clone):
+    script = clone / "lessons" / "90_tiny.py"
+    bad = "from minimech import MinimechError\n\nraise MinimechError('the file is cut short')\n"
+    script.write_text(script.read_text().replace("lesson.finish()\n", bad))
+    said, told, status = run(clone)
+    assert status == 2 and "ok   1.1" in said
+    assert told == "lesson: the file is cut short (90_tiny.py, line 22)\n"
