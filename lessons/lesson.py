@@ -66,7 +66,8 @@ class Lesson:
 
         fetched = (ROOT / "weights" / "gpt2" / "model.safetensors").exists()
         self.model_path = os.environ.get("MODEL") or ("gpt2" if fetched else "world")
-        self.model_name = Path(self.model_path).name
+        name = Path(self.model_path).name
+        self.model_name = {"gpt2-small": "gpt2"}.get(name, name)
         try:
             model = HookedTransformer.from_pretrained(self.model_path)
             model.to_tokens(prompt)
