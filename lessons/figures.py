@@ -64,7 +64,9 @@ def heatmap(
         box = {"fill": False, "ec": "#c46a1b", "lw": 2, "clip_on": False}
         axes.add_patch(Rectangle((-0.5, range(len(rows))[framed] - 0.5), len(columns), 1, **box))
     if values.size <= 64:
-        for (row, column), value in np.ndenumerate(np.nan_to_num(values)):
+        for (row, column), value in np.ndenumerate(values):
+            if np.isnan(value):
+                continue
             light = (round(value, 2) - low) / (high - low) > 0.5
             ink = "black" if light == signed else "white"
             axes.text(column, row, cents(value), ha="center", va="center", color=ink, fontsize=8)

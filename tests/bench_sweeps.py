@@ -12,6 +12,7 @@ import torch
 from lessons.techniques.sweep import LogitDiff, Nodes, plan, sweep
 from lessons.techniques.sweep.nodes import SITES
 from minimech import HookedTransformer, ModelConfig
+from tests.direct import place
 
 Row = tuple[str, float, float | None, str]
 BARS = {  # at GPT-2 small's shapes
@@ -45,7 +46,8 @@ def one_by_one(model, base, cache, metric, patches) -> torch.Tensor:
     for patch in patches:
 
         def hook(x, hook, patch=patch):
-            x[patch.index()] = cache[hook.name][patch.index()]
+            where = place(patch, hook.layer())
+            x[where] = cache[hook.name][where]
             return x
 
         logits = model.run_with_hooks(base, fwd_hooks=[(site, hook) for site in patch.sites()])

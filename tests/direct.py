@@ -24,6 +24,23 @@ def listed(index, size):
     return [i if i >= 0 else size + i for i in index]
 
 
+def heads_of(heads, layer):
+    """Pick a layer's heads: all, or of pairs (layer, head) its own."""
+    pairs = [head for head in heads or [] if isinstance(head, tuple)]
+    return [head for home, head in pairs if home == layer] if pairs else heads
+
+
+def place(nodes, layer):
+    """Return what to index an activation with, the batch first: nodes with indices written out."""
+    rows, heads = list(nodes.positions), heads_of(nodes.heads, layer)
+    if heads is None:
+        return slice(None), rows  # [b p d]
+    columns = [[head] for head in heads]
+    if nodes.type == "pattern":
+        return slice(None), columns, rows  # [b h q k]
+    return slice(None), rows, columns  # [b p h e]
+
+
 def vectors(activation, type, position, heads):
     """Yield the vectors that stand at a position, of all prompts: [b ...], views."""
     if type == "pattern":  # [b h q k]: what a query takes of each key
@@ -40,7 +57,8 @@ def patch(type, donor, layers, positions, heads):
     def hook(activation, hook):
         theirs = donor[hook.name].expand_as(activation)
         for position in positions:
-            pairs = (vectors(x, type, position, heads) for x in (activation, theirs))
+            here = heads_of(heads, hook.layer())
+            pairs = (vectors(x, type, position, here) for x in (activation, theirs))
             for own, other in zip(*pairs):
                 own.copy_(other)
 
@@ -53,7 +71,12 @@ def sweep(model, base, donor, metric, what, answer=-1):
     given = not isinstance(donor, torch.Tensor)
     donor = donor if given else model.run_with_cache(donor)[1]
     sizes = {"layer": model.cfg.n_layers, "position": base.shape[1], "head": model.cfg.n_heads}
-    picked = {axis: listed(getattr(what, f"{axis}s"), size) for axis, size in sizes.items()}
+    pairs = isinstance(what.heads, list) and isinstance(what.heads[0], tuple)
+    index = {axis: getattr(what, f"{axis}s") for axis in sizes if not (pairs and axis == "head")}
+    picked = {axis: listed(i, sizes[axis]) for axis, i in index.items()}
+    if pairs:
+        picked["head"] = [tuple(i % n for i, n in zip(pair, (sizes["layer"], sizes["head"])))
+                          for pair in what.heads]  # fmt: skip
     values = []
     for place in product(*(picked[axis] for axis in what.over)):
         at = picked | {axis: [i] for axis, i in zip(what.over, place)}

@@ -10,13 +10,15 @@ import math
 import torch
 import torch.nn.functional as F
 
+from tests import direct
+
 
 def forward(model, tokens, held=None):
     """Run one prompt [p], holding what `held` says: return logits [p v] and all that was seen."""
     held, seen, positions = held or {}, {}, torch.arange(len(tokens))
 
     def see(value, *place):  # [p ...] -> [p ...]
-        rows = [held.get((*place, p), value[p]) for p in range(len(value))]
+        rows = [held.get((*place, p), row) for p, row in enumerate(value.unbind())]
         seen.update({(*place, p): row for p, row in enumerate(rows)})
         return torch.stack(rows)
 
@@ -50,6 +52,13 @@ def places(type, layers, heads, positions):
     return [(type, i, head, p) for i in layers for head in heads or [None] for p in positions]
 
 
+def places_of(nodes):
+    """List the places of nodes with indices written out; their heads may be (layer, head)."""
+    if not isinstance((nodes.heads or [0])[0], tuple):
+        return places(nodes.type, nodes.layers, nodes.heads, nodes.positions)
+    return [(nodes.type, *head, p) for head in nodes.heads for p in nodes.positions]
+
+
 def steps(model, original, from_original, from_new, senders, receivers, mlps_held=False):
     """Path patch one prompt [p]: senders and receivers are places, or "logits". -> logits [p v].
 
@@ -74,11 +83,10 @@ def by_hand(model, base, donor, metric, paths, answer=-1):
     """Return the metric [patch b] of each sender of `paths` (indices written out), by the steps."""
     one_by_one, to = [], paths.to
     if to != "logits":
-        to = places(to.type, to.layers, to.heads, to.positions)
+        to = places_of(to)
     seen = [(b, forward(model, b)[1], forward(model, d)[1]) for b, d in zip(base, donor)]
     for patch in paths.senders.patches():
-        senders = places(patch.type, patch.layers, patch.heads, patch.positions)
-        rest = senders, to, paths.hold == "heads mlps"
+        rest = places_of(patch), to, paths.hold == "heads mlps"
         logits = [steps(model, *prompt, *rest)[answer] for prompt in seen]
         one_by_one.append(metric(torch.stack(logits)))
     return torch.stack(one_by_one)
@@ -101,7 +109,8 @@ def hooked(model, original, new, metric, patch, paths, answer):
 
     def put(cache, nodes):
         def hook(x, hook):
-            x[nodes.index()] = cache[hook.name][nodes.index()]
+            where = direct.place(nodes, hook.layer())
+            x[where] = cache[hook.name][where]
 
         return [(site, hook) for site in nodes.sites()]
 

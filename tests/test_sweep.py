@@ -3,7 +3,6 @@
 import random
 from copy import deepcopy
 from dataclasses import replace
-from itertools import accumulate
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from lessons.techniques.sweep.planning import Plan
 from lessons.techniques.sweep.walk import Walk
 from minimech import HookedTransformer, MinimechError, ModelConfig
 from tests import direct
+from tests.bench_sweeps import most_bytes
 
 # No two sizes are equal: l 3, h 4, e 6, m 40, v 61, context 29; prompts [3 7].
 CFG = ModelConfig(3, 4, 24, 29, 61, d_mlp=40)
@@ -65,20 +65,20 @@ def assert_same(got, want, rtol=1e-10):
     torch.testing.assert_close(got, want, rtol=rtol, atol=rtol)
 
 
-def axes_of(type: str) -> list[str]:
+def axes_of(type: str, kind: str) -> list[str]:
     """List ways of sweeping nodes of a type."""
-    plain = ["", "layer", "position", "layer position", "position layer"]
-    return plain + ["head", "layer head", "head position layer"] * (type in OF_HEADS)
+    plain, by_all = ["", "layer", "position", "layer position"], ["head position layer"]
+    return plain + (["head", "layer head"] + by_all * (kind == "mixed")) * (type in OF_HEADS)
 
 
 # ---- equal to the definition ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["unrelated", "prefix", "one word", "mixed"])
+@pytest.mark.parametrize("kind", ["one word", "mixed"])
 @pytest.mark.parametrize("type", SITES)
 def test_equal_to_one_forward_for_each_patch(type, kind):
     base, donor = prompts(kind)
-    for over in axes_of(type):
+    for over in axes_of(type, kind):
         what = Nodes(type, over=over)
         wanted = direct.sweep(MODEL, base, donor, METRIC, what)
         assert_same(sweep(MODEL, base, donor, METRIC, what, "noising").values, wanted)
@@ -88,6 +88,11 @@ def test_equal_to_one_forward_for_each_patch(type, kind):
 def any_nodes(rng: random.Random, cfg: ModelConfig, p: int) -> Nodes:
     """Draw nodes of any type, over any axes, with any indices, in any order."""
     type = rng.choice(list(SITES))
+    if type in OF_HEADS and rng.random() < 0.4:
+        heads = [(i, j) for i in range(-1, cfg.n_layers) for j in range(-1, cfg.n_heads)]
+        pairs = rng.sample(heads, rng.randrange(1, 6))
+        over = rng.choice([(), "head", "position", "head position", "position head"])
+        return Nodes(type, over=over, positions=rng.choice([None, -1, [2 % p, 0]]), heads=pairs)
     axes = ["layer", "position"] + ["head"] * (type in OF_HEADS)
     sizes = {"layers": cfg.n_layers, "positions": p, "heads": cfg.n_heads}
     over = rng.sample(axes, rng.randrange(len(axes) + 1))
@@ -119,6 +124,23 @@ def test_any_sweep_is_equal_to_the_definition(seed):
         assert_same(got.clean, metric(MODEL(base)[:, answer]))
         assert_same(got.corrupted, metric(MODEL(donor)[:, answer]))
     assert least
+
+
+@pytest.mark.parametrize("type", OF_HEADS)
+def test_any_set_of_heads_and_no_others(type):
+    base, donor = prompts("prefix")
+    heads = [(0, 1), (2, 3), (1, 2), (2, 0)]
+    for over in ("", "head", "position head"):
+        what = Nodes(type, over=over, heads=heads)
+        wanted = direct.sweep(MODEL, base, donor, METRIC, what)
+        assert_same(sweep(MODEL, base, donor, METRIC, what, "noising").values, wanted)
+    one_by_one = sweep(MODEL, base, donor, METRIC, Nodes(type, over="head", heads=heads), "noising")
+    assert one_by_one.labels == {"head": ["L0H1", "L2H3", "L1H2", "L2H0"]}
+    everyone = sweep(MODEL, base, donor, METRIC, Nodes(type, over="layer head"), "noising")
+    assert_same(one_by_one.values, torch.stack([everyone.values[head] for head in heads]))
+    for same in (frozenset(heads), torch.tensor(heads)):
+        again = sweep(MODEL, base, donor, METRIC, Nodes(type, heads=same), "noising").values
+        assert_same(again, direct.sweep(MODEL, base, donor, METRIC, Nodes(type, heads=heads)))
 
 
 @pytest.mark.parametrize("type", SITES)
@@ -223,30 +245,29 @@ def test_the_count_is_that_of_what_is_run():
 # ---- memory --------------------------------------------------------------------------------------
 
 
-def most_bytes(call) -> int:
-    """Return the most bytes that were taken and not yet given back, while `call` ran."""
-    activity = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activity, profile_memory=True) as profile:
-        call()
-    events = profile.profiler.kineto_results.events()
-    changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
-    return max(accumulate(nbytes for _, nbytes in sorted(changes)))
-
-
-@pytest.mark.parametrize("type", SITES)
-@pytest.mark.parametrize("metric", [METRIC, in_all])
+@pytest.mark.parametrize("type, metric", [
+    *((type, METRIC) for type in SITES),
+    *((type, in_all) for type in ("resid_pre", "k", "pattern")),
+])  # fmt: skip
 def test_memory_keeps_within_the_budget(type, metric):
-    base, donor = prompts("unrelated", p=20)
-    what = Nodes(type, over="layer position head" if type in OF_HEADS else "layer position")
-    whole, walks = sweep(MODEL, base, donor, metric, what, "noising").values, set()
-    for budget in (2**20, 2**21, 2**23):
-        given = base, donor, metric, what, "noising"
+    base, donor = prompts("unrelated", p=12)
+    what = Nodes(type, over="position head" if type in OF_HEADS else "layer position")
+    given = base, donor, metric, what, "noising"
+    found, walks = [], []
+    for budget in (2**29, 2**18):
         planned = plan(MODEL, *given, budget=budget)
-        walks.add(len(planned.walks))
-        used = most_bytes(lambda: sweep(MODEL, *given, budget=budget))  # noqa: B023
+        walks.append(len(planned.walks))
+        used = most_bytes(lambda: found.append(sweep(MODEL, *given, budget=budget)))  # noqa: B023
         assert used <= planned.bytes <= budget
-        assert_same(sweep(MODEL, *given, budget=budget).values, whole)
-    assert max(walks) > 1
+    assert_same(found[0].values, found[1].values)
+    assert walks[0] == 1 < walks[1]
+
+
+def test_a_metric_that_is_a_view_keeps_no_logits_alive():
+    model = random_model(ModelConfig(1, 2, 8, 9, 4001))
+    both, what = prompts("unrelated", 4, 9, d_vocab=4001), Nodes("z", over="head position")
+    given = model, *both, lambda logits: logits[:, 5], what, "noising"
+    assert most_bytes(lambda: sweep(*given)) <= plan(*given).bytes
 
 
 def test_too_small_a_budget_says_what_is_needed():
@@ -307,9 +328,15 @@ def planted(monkeypatch, bug: str) -> None:
 
         def flipped(self, runs):
             runs = masked(self, runs)
-            return replace(runs, mask=runs.mask.flip(0))
+            return replace(runs, masks={i: mask.flip(0) for i, mask in runs.masks.items()})
 
         monkeypatch.setattr(Plan, "masked", flipped)
+    if bug == "pairs multiply":
+        every = lambda self, layer: [head for _, head in self.heads]  # noqa: E731
+        monkeypatch.setattr(Nodes, "heads_in", every)
+    if bug == "one mask for all layers":
+        mask = Plan.mask
+        monkeypatch.setattr(Plan, "mask", lambda self, runs, _: mask(self, runs, runs.layers[0]))
     if bug == "at layer 0 only the differing token counts, for z too":
 
         def own(patch, differs, n_layers):
@@ -335,6 +362,8 @@ BUGS = {
     "the mask of another run": Nodes("z", over="layer head"),
     "at layer 0 only the differing token counts, for z too": Nodes("z", over="layer position"),
     "higher layers of one patch are left out": Nodes("v", over="head"),
+    "pairs multiply": Nodes("z", heads=[(0, 1), (1, 2)]),
+    "one mask for all layers": Nodes("q", over="position", heads=[(0, 1), (2, 2)]),
 }
 
 
@@ -379,6 +408,39 @@ MISTAKES = {
     "answer": (lambda: sweep(MODEL, BASE, DONOR, METRIC, STREAM, answer=7), "answer 7 is outside"),
     "what": (lambda: sweep(MODEL, BASE, DONOR, METRIC, "z"), "Nodes or Paths say what to patch"),
     "type": (lambda: Nodes("resid_pro"), "Did you mean 'resid_pre'"),
+    "senders": (lambda: Paths("z"), "the senders of a path are Nodes"),
+    "pairs and layers": (
+        lambda: Nodes("z", layers=0, heads=[(0, 1), (1, 2)]),
+        "leave out `layers`, and sweep over head",
+    ),
+    "pairs over layers": (lambda: Nodes("z", over="layer head", heads=[(0, 1)]), "say which layer"),
+    "pairs and numbers": (lambda: Nodes("z", heads=[(0, 1), 2]), "or else all pairs"),
+    "no such pair": (
+        lambda: sweep(MODEL, BASE, DONOR, METRIC, Nodes("z", heads=[(1, 4)])),
+        "there is no head 4: the last is 3",
+    ),
+    "a mask": (
+        lambda: sweep(MODEL, BASE, DONOR, METRIC, Nodes("z", heads=torch.tensor([False, True]))),
+        "heads are whole numbers, and False is none",
+    ),
+    "part of a layer": (
+        lambda: sweep(MODEL, BASE, DONOR, METRIC, Nodes("z", layers=0.5)),
+        "layers are whole numbers, and 0.5 is none",
+    ),
+    "a word": (lambda: LogitDiff(" Mary", " John"), r"not ' Mary': model.to_single_token\(word\)"),
+    "words": (lambda: LogitDiff([1, 2], [" John", " Tom"]), "LogitDiff takes token ids"),
+    "ids that are none": (lambda: LogitDiff(1.0, 2.0), "LogitDiff takes token ids"),
+    "unequal ids": (lambda: LogitDiff([1, 2, 3], [4, 5]), "3 right tokens and 2 wrong ones"),
+    "a path down": (
+        lambda: sweep(
+            MODEL,
+            BASE,
+            DONOR,
+            METRIC,
+            Paths(Nodes("z", over="head", layers=[1, 2]), Nodes("q", layers=[0, 1])),
+        ),
+        "no path leads up from layer 1, that of the lowest sender, to layer 1, that of the highest",
+    ),
     "axis": (lambda: Nodes("z", over="layer neuron"), "'neuron' cannot be swept"),
     "axis twice": (lambda: Nodes("z", over="layer layer"), "names an axis twice"),
     "heads of a stream": (lambda: Nodes("resid_pre", over="head"), "has no heads"),
@@ -414,6 +476,14 @@ MISTAKES = {
     "metric of no token": (
         lambda: sweep(MODEL, BASE, DONOR, LogitDiff(61, 0), STREAM),
         "reads token 61",
+    ),
+    "metric of a negative token": (
+        lambda: sweep(MODEL, BASE, DONOR, LogitDiff(-1, 2), STREAM),
+        "reads token -1",
+    ),
+    "given under no name": (
+        lambda: sweep(MODEL, BASE, {("z", 0): BASE}, METRIC, STREAM, "noising"),
+        "Given are: none",
     ),
     "names": (
         lambda: sweep(MODEL, BASE, DONOR, METRIC, STREAM, names={"layer": ["one"]}),
@@ -459,13 +529,60 @@ def test_effects_know_their_axes_and_names():
     assert_same(effects.change, (effects.values - effects.corrupted).mean(-1))
     between = (effects.mean - effects.corrupted.mean()) / (effects.clean - effects.corrupted).mean()
     assert_same(effects.normalised(), between)
+    noised = sweep(MODEL, BASE, DONOR, METRIC, Nodes("z", over="head position layer"), "noising")
+    between = (noised.mean - noised.corrupted.mean()) / (noised.clean - noised.corrupted).mean()
+    assert_same(noised.normalised(), between)
+    assert (noised.normalised()[:, :3] == 1).all()  # exactly, where nothing happens
+    names = [name for name, _ in noised.top(5)]
+    assert names == [name for name, _ in noised.top(5, "normalised")] and " L" in names[0]
+
+
+def test_a_name_is_left_as_it_is():
+    what = Nodes("z", over="layer head position", positions=[1])
+    effects = sweep(MODEL, BASE, DONOR, METRIC, what, names={"position": ["2 Henry"]})
+    assert effects.name(1) == "L0H1 2 Henry"
+
+
+def test_what_is_printed_says_what_is_counted():
+    rest = MODEL, BASE, DONOR, METRIC
+    z, by_place = Nodes("z", over="layer head"), Nodes("z", over="layer head position")
+    head = str(sweep(*rest, z)).splitlines()[0]
+    assert head == "z, denoising: share brought back (0 as corrupted, 1 as clean)"
+    noised = sweep(*rest, z, "noising")
+    unit = "share left"
+    assert (
+        str(noised).startswith(f"z, noising: {unit} (0 as corrupted, 1 as clean)\n")
+        and noised.plot("so").live["names"][2] == unit
+    )
+    given = sweep(MODEL, BASE, MODEL.run_with_cache(DONOR, "*.hook_z")[1], METRIC, z, "noising")
+    assert str(given).startswith("z, noising: change of the metric\n")
+    assert str(sweep(*rest, by_place)).startswith("z, denoising: largest changes of the metric\n")
+    assert str(sweep(*rest, Nodes("z"))).startswith("z, denoising: metric ")
+    for direction in ("denoising", "noising"):
+        for both in ((BASE, DONOR), (DONOR, BASE)):
+            for over in ("layer position", "position"):
+                effects = sweep(MODEL, *both, METRIC, Nodes("resid_pre", over=over), direction)
+                for kind in ("normalised", "change"):
+                    words = str(effects.plot(kind=kind)).split()
+                    assert not {"-0", "-0.0", "-0.00"}.intersection(words)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
+def test_there_is_a_scale_however_small_the_metric(scale):
+    small = sweep(MODEL, BASE, DONOR, lambda logits: METRIC(logits) * scale, STREAM)
+    assert_same(small.normalised(), sweep(MODEL, BASE, DONOR, METRIC, STREAM).normalised(), 1e-8)
+
+
+def test_a_metric_may_count():
+    argmax = sweep(MODEL, BASE, DONOR, lambda logits: logits.argmax(-1), STREAM)
+    assert argmax.values.is_floating_point() and argmax.normalised().shape == (3, 7)
 
 
 def test_effects_can_be_picked_from_printed_and_drawn():
     effects = sweep(MODEL, BASE, DONOR, METRIC, Nodes("z", over="layer head position"))
     assert effects.at(position=-1).axes == ("layer", "head")
     assert_same(effects.at(position=-1, head=0).values, effects.values[:, 0, -1])
-    assert len(str(effects).splitlines()) == 10 and "L" in str(effects)
+    assert len(str(effects).splitlines()) == 11 and "L" in str(effects)
     assert effects.at(position=-1).plot("so it is").title == "so it is"
     assert "H3" in str(effects.at(position=-1)) and "L2" in str(effects.at(position=-1, head=1))
     assert str(effects.at(layer=0, head=0, position=0)).startswith("z, denoising: ")
@@ -473,6 +590,8 @@ def test_effects_can_be_picked_from_printed_and_drawn():
         effects.plot()
     with pytest.raises(MinimechError, match="there is no axis 'neuron'"):
         effects.at(neuron=1)
+    with pytest.raises(MinimechError, match="there is no place 7 among 7 along position"):
+        effects.at(position=7)
     with pytest.raises(MinimechError, match="'share' is none of"):
         effects.top(kind="share")
 
@@ -484,8 +603,22 @@ def test_no_scale_where_both_runs_agree():
         effects.normalised()
 
 
-def test_the_plan_says_what_it_takes_and_paths_have_none():
+def test_the_plan_says_what_it_takes():
     planned = plan(MODEL, BASE, DONOR, METRIC, STREAM)
     assert 0 < planned.share < 1 and "MiB" in str(planned)
-    with pytest.raises(MinimechError, match="a plan for nodes"):
-        plan(MODEL, BASE, DONOR, METRIC, Paths(Nodes("z")))
+
+
+def test_paths_have_a_plan_that_keeps_to_the_budget():
+    paths = Paths(Nodes("z", over="layer head"))
+    planned = plan(MODEL, BASE, DONOR, METRIC, paths)
+    n = len(BASE)
+    assert planned.senders == planned.paths and planned.prompts == n and "MiB" in str(planned)
+    for budget in (planned.bytes, planned.bytes - 1, planned.bytes // 2):
+        less = plan(MODEL, BASE, DONOR, METRIC, paths, budget=budget)
+        assert less.bytes <= budget and less.senders * less.prompts > 0
+    assert less.senders * less.prompts < planned.senders * n
+
+
+def test_a_run_against_itself_can_be_printed():
+    effects = sweep(MODEL, BASE, BASE, METRIC, STREAM)
+    assert "change of the metric" in str(effects) and "share" not in str(effects)

@@ -3,8 +3,10 @@
     metric = LogitDiff(marys, johns)
     effects = sweep(model, clean, corrupted, metric, Nodes("resid_pre", over="layer position"))
     print(effects)                    # a heat map; effects.plot("what it shows") draws it
-    effects.top(5)                    # the five patches that change most, by name
     effects.values                    # the metric after each patch [layer position b]
+    effects.change                    # what each changed, in the metric's unit, over prompts
+    effects.normalised()              # 0: as corrupted, 1: as clean; what is printed and drawn
+    effects.top(5)                    # the five that change most, by name, with .change
     print(plan(model, clean, corrupted, metric, Nodes("z", over="layer head")))  # what it will take
 
 Activation patching (Vig et al. 2020; Meng et al. 2022, "causal tracing"; Wang et al. 2022). Two
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 
 from lessons import figures
+from lessons.techniques.sweep.base_run import PathPlan
 from lessons.techniques.sweep.effects import Effects
 from lessons.techniques.sweep.nodes import SITES, Nodes, Paths
 from lessons.techniques.sweep.planning import Plan
@@ -39,13 +42,16 @@ __all__ = ["Effects", "LogitDiff", "Nodes", "Paths", "plan", "sweep"]
 class LogitDiff:
     """logit(right) - logit(wrong), per prompt: a metric that reads two tokens of the vocabulary.
 
-    `right`, `wrong`: token ids, one per prompt [b], or one for all. A metric is any function of the
-    logits at the answer's position, [b v] -> [b]. One that has `tokens` [b k] and `of`, a function
-    of these tokens' logits [... b k] -> [... b], spares the unembedding of all others.
+    `right`, `wrong`: token ids, one per prompt [b], or one for all (model.to_single_token gives a
+    word's). A metric is any function of the logits at the answer's position, [b v] -> [b]. One that
+    has `tokens` [b k] and `of`, a function of these tokens' logits [... b k] -> [... b], spares the
+    unembedding of all others.
     """
 
     def __init__(self, right, wrong):
-        right, wrong = (torch.as_tensor(ids).reshape(-1) for ids in (right, wrong))  # [b] each
+        right, wrong = as_ids(right), as_ids(wrong)  # [b] each
+        if len(right) != len(wrong) and 1 not in (len(right), len(wrong)):
+            raise MinimechError(f"there are {len(right)} right tokens and {len(wrong)} wrong ones")
         self.tokens = torch.stack(torch.broadcast_tensors(right, wrong), dim=-1)  # [b 2]
 
     def __call__(self, logits: Tensor) -> Tensor:  # [... b v] -> [... b]
@@ -55,6 +61,18 @@ class LogitDiff:
     def of(self, logits: Tensor) -> Tensor:  # [... b 2] -> [... b]
         """Return the first token's logit minus the second's."""
         return logits[..., 0] - logits[..., 1]
+
+
+def as_ids(ids) -> Tensor:  # -> [b]
+    """Turn token ids into a row; refuse words."""
+    try:
+        ids = torch.as_tensor(ids).reshape(-1)
+        if not (ids.is_floating_point() or ids.dtype is torch.bool):
+            return ids
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise MinimechError(f"LogitDiff takes token ids, not {ids!r}: model.to_single_token(word) "
+                        "gives a word's")  # fmt: skip
 
 
 @torch.no_grad()
@@ -83,12 +101,13 @@ def sweep(
 
 
 @torch.no_grad()
-def plan(model, clean, corrupted, metric, what: Nodes, direction: str = "denoising",
-         answer: int = -1, budget: int = BUDGET) -> Plan:  # fmt: skip
-    """Say what such a sweep takes, without running it: print it, or read .bytes and .share."""
+def plan(model, clean, corrupted, metric, what: Nodes | Paths, direction: str = "denoising",
+         answer: int = -1, budget: int = BUDGET) -> Plan | PathPlan:  # fmt: skip
+    """Say what such a sweep takes, without running it: print it, or read .bytes.
+
+    Of nodes there is .share, too: the products with weights that are left to do.
+    """
     run, what = prepared(model, clean, corrupted, metric, what, direction, answer, budget)
-    if isinstance(what, Paths):
-        raise MinimechError("there is a plan for nodes; paths take two runs and a batch of changes")
     return run.plan(what)
 
 
@@ -97,10 +116,14 @@ def plan(model, clean, corrupted, metric, what: Nodes, direction: str = "denoisi
 
 def prepared(model, clean, corrupted, metric, what, direction, answer, budget):
     """Check all that was passed; return the run to be patched and the nodes, written out."""
+    if not isinstance(budget, (int, float)):
+        raise MinimechError(f"the budget is a number of bytes, such as 2**30, not {budget!r}")
     if direction not in ("denoising", "noising"):
         raise MinimechError(f"direction is 'denoising' or 'noising', not {direction!r}")
     if not isinstance(what, (Nodes, Paths)):
         raise MinimechError(f"Nodes or Paths say what to patch, not {what!r}")
+    if not hasattr(model, "run_with_hooks"):
+        raise MinimechError(f"a model is swept, not {model!r}: HookedTransformer.from_pretrained()")
     given, tokens = isinstance(corrupted, Mapping), as_tokens(model, clean, "clean")
     if given and direction == "denoising":
         raise MinimechError("activations can only be put into the clean run: direction='noising'")
@@ -115,7 +138,7 @@ def prepared(model, clean, corrupted, metric, what, direction, answer, budget):
         others = fitting(model, what, others, tokens)
     check_metric(metric, model.cfg.d_vocab, len(tokens))
     base, donor = (tokens, others) if direction == "noising" else (others, tokens)
-    return Run(model, base, donor, metric, answer % tokens.shape[1], budget), what
+    return Run(model, base, donor, metric, answer % tokens.shape[1], int(budget)), what
 
 
 def as_tokens(model, prompts, which: str) -> Tensor:
@@ -139,7 +162,8 @@ def fitting(model, what: Nodes | Paths, given: Mapping, tokens: Tensor) -> dict[
     fitted = {}
     for site in nodes.sites():
         if site not in given:
-            known = nearest_words(site, given) or f"Given are: {', '.join(given) or 'none'}"
+            names = [name for name in given if isinstance(name, str)]
+            known = nearest_words(site, names) or f"Given are: {', '.join(names) or 'none'}"
             raise MinimechError(f"there is no activation to put in at {site!r}. {known}")
         try:
             fitted[site] = given[site].to(model.W_E).expand(shape)
@@ -160,14 +184,16 @@ def check_metric(metric, d_vocab: int, b: int) -> None:
     if tokens.ndim != 2 or len(tokens) not in (1, b):
         raise MinimechError(f"the metric's tokens have shape {list(tokens.shape)}: "
                             f"for {b} prompts, [{b} k] is needed, or [1 k] for all")  # fmt: skip
-    if tokens.min() < 0 or tokens.max() >= d_vocab:
-        raise MinimechError(f"the metric reads token {int(tokens.max())}, and the vocabulary "
+    if len(strange := tokens[(tokens < 0) | (tokens >= d_vocab)]):
+        raise MinimechError(f"the metric reads token {int(strange[0])}, and the vocabulary "
                             f"has ids from 0 to {d_vocab - 1}")  # fmt: skip
 
 
 def labelled(model, nodes: Nodes, tokens: Tensor, names: dict) -> dict[str, list[str]]:
     """Name what stands along each axis that is swept."""
     for axis in names:
+        if not isinstance(names[axis], (list, tuple)):
+            raise MinimechError(f"the names of an axis are a list, not {names[axis]!r}")
         if axis not in nodes.over:
             raise MinimechError(f"there are names for {axis!r}, which is not swept: {nodes.over}")
     return {axis: label(model, nodes, axis, tokens, names) for axis in nodes.over}
@@ -179,9 +205,9 @@ def label(model, nodes: Nodes, axis: str, tokens: Tensor, names: dict) -> list[s
     if axis in names:
         if len(names[axis]) != len(picked):
             raise MinimechError(f"{len(names[axis])} names for {len(picked)} {axis}s")
-        return list(names[axis])
+        return [str(name) for name in names[axis]]
     if axis != "position":
-        return [f"{axis[0].upper()}{i}" for i in picked]
+        return [f"L{i[0]}H{i[1]}" if nodes.in_pairs else f"{axis[0].upper()}{i}" for i in picked]
     if model.tokenizer is None:
         return [str(i) for i in picked]
     words = figures.token_labels(model.to_str_tokens(tokens[0]))

@@ -1,11 +1,13 @@
 """What path patching needs of the base run, for all senders, and how much fits into memory."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lessons.techniques.sweep.nodes import Nodes, Paths
+from lessons.techniques.sweep.planning import mib
 from minimech import MinimechError
 
 
@@ -61,23 +63,43 @@ def needed(run, paths: Paths) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def shares(run, paths: Paths, budget: int) -> tuple[int, int]:
+@dataclass(frozen=True)
+class PathPlan:
+    """What a sweep of paths takes: so many prompts at once, of each so many senders."""
+
+    paths: int
+    all_prompts: int
+    prompts: int
+    senders: int
+    bytes: int  # needed at most, beside the model and the prompts
+
+    def __str__(self) -> str:
+        once = f"{self.senders} of {self.prompts} at once"
+        return f"{self.paths} paths of {self.all_prompts} prompts: {once}, {mib(self.bytes)}"
+
+
+def planned(run, paths: Paths) -> PathPlan:
     """Share out the budget: how many prompts fit in at once, and for these how many senders.
 
     A prompt takes what is kept of its base run and of the donor's. A sender of a prompt takes most
     where a layer is widest, in an MLP before gelu and after, and what each receiver hears of it.
+    Raises: MinimechError if one sender of one prompt does not fit.
     """
     cfg, number, n = run.model.cfg, run.model.W_E.element_size(), run.answer + 1
-    first, layers = run.answer, []
+    first, layers, count = run.answer, [], len(paths.senders.patches())
     if paths.to != "logits":
         first, layers = min(run.answer, *paths.to.positions), paths.to.layers
     widest = 8 * cfg.d_model + 2 * cfg.d_mlp + 4 * cfg.n_heads * n  # of one token, in a layer
     kept = len(needed(run, paths)) + 2 * len(paths.senders.layers) + 2
     prompt = n * (kept * cfg.d_model + widest) * number
     sender = (n - first) * (len(layers) * cfg.d_model + widest) * number
-    if prompt + sender > budget:
-        takes, has = ((x + run.budget - budget) / 2**20 for x in (prompt + sender, budget))
-        raise MinimechError(f"one path at a time takes {takes:.3g} MiB, and the budget is "
-                            f"{has:.3g} MiB: pass a larger `budget`, in bytes")  # fmt: skip
-    prompts = min(len(run.base), max(1, budget // (2 * max(prompt, sender))))
-    return prompts, (budget - prompts * prompt) // (prompts * sender)
+    read = count * len(run.base) * run.width * number  # what the metric is going to read
+    room = run.budget - read
+    if prompt + sender > room:
+        takes, has = mib(prompt + sender + read), mib(run.budget)
+        raise MinimechError(f"one path at a time takes {takes}, and the budget is {has}: "
+                            "pass a larger `budget`, in bytes")  # fmt: skip
+    prompts = min(len(run.base), max(1, room // (2 * max(prompt, sender))))
+    senders = min(count, (room - prompts * prompt) // (prompts * sender))
+    most = read + prompts * (prompt + senders * sender)
+    return PathPlan(count, len(run.base), prompts, senders, most)

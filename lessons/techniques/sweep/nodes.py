@@ -3,16 +3,16 @@
     Nodes("resid_pre", over="layer position")       every layer and position, one at a time
     Nodes("z", over="layer head", positions=-1)     every head, at the last position alone
     Nodes("mlp_out", over="layer", layers=[1, 2])   two MLPs, each at all positions at once
-    Paths(Nodes("z", over="layer head"), to=Nodes("q", layers=9, heads=[6, 9], positions=-1))
+    Nodes("z", heads=[(0, 1), (1, 2)])              L0H1 and L1H2 at once, and no others
+    Nodes("z", over="head", heads=[(0, 1), (1, 2)]) the same, one at a time
+    Paths(Nodes("z", over="layer head"), to=Nodes("q", heads=[(9, 6), (10, 0)], positions=-1))
 
 `over` names the axes that are swept; along the others, all that is selected is patched at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-
-from torch import Tensor
 
 from minimech import MinimechError
 from minimech.hooks import nearest_words
@@ -25,7 +25,8 @@ SITES = {
     "pattern": "attn.hook_pattern",
 }  # fmt: skip
 OF_HEADS = ("q", "k", "v", "z", "pattern")
-Index = int | Sequence[int] | None
+Index = int | Collection[int] | None
+Heads = Index | Collection[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,25 @@ class Nodes:
     """Activations of one type: which, and which axes are swept.
 
     `type`: a key of SITES. `over`: axes to sweep, "layer", "head", "position". `layers`, `heads`,
-    `positions`: a number or several; None: all. Negative positions count from the end. The
-    positions of a pattern are those that look (queries).
+    `positions`: a number or several; None: all. Negative ones count from the end. They multiply:
+    layers=[0, 1] with heads=[1, 2] are four heads. Or `heads` are pairs (layer, head): these alone,
+    and `layers` is left out. The positions of a pattern are those that look (queries).
     """
 
     type: str
     over: str | Sequence[str] = ()
     layers: Index = None
     positions: Index = None
-    heads: Index = None
+    heads: Heads = None
 
     def __post_init__(self):
         """Refuse a type or an axis that does not exist."""
         if self.type not in SITES:
-            hint = nearest_words(self.type, SITES) or f"There are: {', '.join(SITES)}"
+            short = str(self.type).split(".")[-1].removeprefix("hook_")  # of a site's full name
+            hint = nearest_words(short, SITES) or f"There are: {', '.join(SITES)}"
             raise MinimechError(f"no node type is called {self.type!r}. {hint}")
-        over = self.over.replace(",", " ").split() if isinstance(self.over, str) else self.over
+        over = self.over or ()
+        over = over.replace(",", " ").split() if isinstance(over, str) else over
         for axis in over:
             if axis not in AXES:
                 raise MinimechError(f"{axis!r} cannot be swept: over takes {', '.join(AXES)}")
@@ -57,50 +61,85 @@ class Nodes:
         if self.type not in OF_HEADS and ("head" in over or self.heads is not None):
             raise MinimechError(f"{self.type} has no heads; {', '.join(OF_HEADS)} have")
         object.__setattr__(self, "over", tuple(over))
+        if self.in_pairs:
+            self._check_pairs()
+
+    @property
+    def in_pairs(self) -> bool:
+        """Are the heads given as pairs (layer, head)?"""
+        return any(isinstance(head, tuple) for head in listed("heads", self.heads))
 
     def within(self, cfg, length: int) -> "Nodes":
         """Return the same with every index written out, for prompts of `length` tokens."""
         sizes = {"layers": cfg.n_layers, "positions": length, "heads": cfg.n_heads}
         if self.type not in OF_HEADS:
             sizes.pop("heads")
-        return replace(self, **{name: self._indices(name, size) for name, size in sizes.items()})
+        if not self.in_pairs:
+            return replace(self, **{x: indices(x, getattr(self, x), n) for x, n in sizes.items()})
+        pairs = zip(*(indices(x, i, sizes[x]) for x, i in zip(("layers", "heads"), self._parted())))
+        pairs, positions = list(pairs), indices("positions", self.positions, length)
+        layers = sorted({layer for layer, _ in pairs})
+        return replace(self, layers=layers, positions=positions, heads=pairs)
 
-    def selected(self, axis: str) -> list[int]:
+    def selected(self, axis: str) -> list:
         """Return the indices along an axis: "layer" gives layers, and so on."""
         return list(getattr(self, f"{axis}s") or [])
 
+    def heads_in(self, layer: int) -> list[int] | None:
+        """Return the heads of a layer, written out; None if the type has no heads."""
+        if not self.in_pairs:
+            return self.heads
+        return [head for home, head in self.heads if home == layer]
+
     def patches(self) -> list["Nodes"]:
         """Part what is swept into single patches, in the order of the axes; none has an `over`."""
-        ways = product(*(self.selected(axis) for axis in self.over))
-        keys = [f"{axis}s" for axis in self.over]
-        return [replace(self, over=(), **{key: [i] for key, i in zip(keys, way)}) for way in ways]
+        ways = [dict(zip(self.over, way)) for way in product(*map(self.selected, self.over))]
+        if self.in_pairs and "head" in self.over:
+            ways = [{"layer": way["head"][0], **way} for way in ways]
+        return [replace(self, over=(), **{f"{axis}s": [i] for axis, i in way.items()})
+                for way in ways]  # fmt: skip
 
     def sites(self) -> list[str]:
         """Name the sites in the model, one for each layer."""
         return [f"blocks.{layer}.{SITES[self.type]}" for layer in self.layers]
 
-    def index(self) -> tuple:
-        """Return what to index an activation with, the batch first."""
-        rows = list(self.positions)
-        if self.type not in OF_HEADS:
-            return slice(None), rows  # [b p d]
-        columns = [[head] for head in self.heads]
-        if self.type == "pattern":
-            return slice(None), columns, rows  # [b h q k]
-        return slice(None), rows, columns  # [b p h e]
+    def _check_pairs(self) -> None:
+        """Refuse pairs that are none, or that contradict `layers`."""
+        heads = listed("heads", self.heads)
+        if not all(isinstance(head, tuple) and len(head) == 2 for head in heads):
+            raise MinimechError(f"heads are numbers, or else all pairs (layer, head), not {heads}")
+        homes = set(self._parted()[0])
+        if "layer" in self.over or set(listed("layers", self.layers)) not in (set(), homes):
+            raise MinimechError(f"pairs (layer, head) say which layers: with heads={heads}, leave "
+                                "out `layers`, and sweep over head, not layer")  # fmt: skip
 
-    def _indices(self, name: str, size: int) -> list[int]:
-        given = getattr(self, name)
-        if given is None:
-            return list(range(size))
-        listed = given.tolist() if isinstance(given, Tensor) else given
-        listed = [listed] if isinstance(listed, int) else list(listed)
-        if not listed:
-            raise MinimechError(f"{name} is empty: nothing would be patched")
-        for i in listed:
-            if i not in range(-size, size):
-                raise MinimechError(f"there is no {name[:-1]} {i!r}: the last is {size - 1}")
-        return [i % size for i in listed]
+    def _parted(self) -> tuple[tuple, tuple]:
+        """Part pairs into layers and heads."""
+        return tuple(zip(*listed("heads", self.heads)))
+
+
+def indices(name: str, given: Heads, size: int) -> list[int]:
+    """Write an index out, from 0 to size - 1."""
+    numbers = list(range(size)) if given is None else listed(name, given)
+    if not numbers:
+        raise MinimechError(f"{name} is empty: nothing would be patched")
+    for i in numbers:
+        if type(i) is not int:
+            raise MinimechError(f"{name} are whole numbers, and {i!r} is none")
+        if i not in range(-size, size):
+            raise MinimechError(f"there is no {name[:-1]} {i!r}: the last is {size - 1}")
+    return [i % size for i in numbers]
+
+
+def listed(name: str, given: Heads) -> list:
+    """Write a number or several as a list, pairs as tuples; nothing as an empty one."""
+    given = given.tolist() if hasattr(given, "tolist") else given  # tensors, NumPy's numbers
+    given = [given] if isinstance(given, (int, float)) else given or []
+    if not isinstance(given, Collection) or isinstance(given, str):
+        hint = "; a word's place is that in model.to_str_tokens" if name == "positions" else ""
+        raise MinimechError(f"{name} are whole numbers, not {given!r}{hint}")
+    plain = (x.tolist() if hasattr(x, "tolist") else x for x in given)
+    return [tuple(x) if isinstance(x, (tuple, list)) else x for x in plain]
 
 
 @dataclass(frozen=True)
@@ -109,7 +148,9 @@ class Paths:
 
     `senders` are z, attn_out or mlp_out nodes. `to` are q, k or v nodes, all receivers at once, or
     "logits". On the way the heads hold what they had, so nothing travels through another head;
-    MLPs and layer norms are recomputed, unless `hold` is "heads mlps".
+    MLPs and layer norms are recomputed, unless `hold` is "heads mlps". What is said stays at its
+    position: a sender below no receiver, or at no position of theirs, has an effect of exactly 0.
+    MinimechError if no sender lies below any receiver.
     """
 
     senders: Nodes
@@ -118,6 +159,8 @@ class Paths:
 
     def __post_init__(self):
         """Refuse what is no sender, no receiver, or nothing to hold."""
+        if not isinstance(self.senders, Nodes):
+            raise MinimechError(f"the senders of a path are Nodes, not {self.senders!r}")
         if self.senders.type not in ("z", "attn_out", "mlp_out"):
             raise MinimechError(f"{self.senders.type} sends no path; z, attn_out and mlp_out do")
         is_nodes = isinstance(self.to, Nodes)
@@ -133,5 +176,12 @@ class Paths:
 
     def within(self, cfg, length: int) -> "Paths":
         """Return the same with every index written out."""
-        to = self.to if self.to == "logits" else self.to.within(cfg, length)
-        return replace(self, senders=self.senders.within(cfg, length), to=to)
+        senders = self.senders.within(cfg, length)
+        if self.to == "logits":
+            return replace(self, senders=senders)
+        to = self.to.within(cfg, length)
+        if max(to.layers) <= min(senders.layers):
+            raise MinimechError(f"no path leads up from layer {min(senders.layers)}, that of the "
+                                f"lowest sender, to layer {max(to.layers)}, that of the highest "
+                                "receiver")  # fmt: skip
+        return replace(self, senders=senders, to=to)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lessons.techniques.sweep.base_run import BaseRun, shares
+from lessons.techniques.sweep.base_run import BaseRun, planned
 from lessons.techniques.sweep.nodes import Nodes, Paths
 from minimech.model import affine, is_future
 
@@ -36,15 +36,14 @@ def walk(run, paths: Paths) -> Tensor:  # -> kept [patch b k]
     Where nothing is heard, that is the base run's. Fills in `run.ends` too.
     Raises: MinimechError if one sender of one prompt does not fit into the budget.
     """
-    senders = paths.senders.patches()
+    senders, plan = paths.senders.patches(), planned(run, paths)
     kept = run.room(len(senders), len(run.base))
     heard = torch.zeros(kept.shape[:2], dtype=torch.bool, device=kept.device)
-    prompts_at_once, senders_at_once = shares(run, paths, run.budget - kept.nbytes)
-    with tqdm(total=heard.numel(), desc=f"{len(senders)} paths", **BAR) as bar:
-        for prompts in torch.arange(len(run.base), device=kept.device).split(prompts_at_once):
+    with tqdm(total=heard.numel(), desc=str(plan), **BAR) as bar:
+        for prompts in torch.arange(len(run.base), device=kept.device).split(plan.prompts):
             base = BaseRun(run, paths, prompts)
             run.ends[:, prompts] = read(run, base.ends, prompts)
-            for some in base.parted(senders, senders_at_once):
+            for some in base.parted(senders, plan.senders):
                 run_c = RunC(base, [senders[i] for i in some])
                 resid = run_c.stream() if paths.to == "logits" else run_d(run_c)  # [s b d]
                 where = torch.tensor(some, device=kept.device)[:, None], prompts
@@ -88,7 +87,8 @@ class RunC:
             if layer in self.to.layers and len(change):
                 block = self.blocks[layer]
                 x = block.ln1(self.held("resid_pre", layer, change) + change)  # [r b d]
-                W, b = (getattr(block.attn, f"{x}_{name}")[self.to.heads] for x in "Wb")
+                heads = self.to.heads_in(layer)
+                W, b = (getattr(block.attn, f"{x}_{name}")[heads] for x in "Wb")
                 heard[layer] = torch.einsum("rbd,hde->rbhe", x, W) + b
         return heard
 
@@ -123,7 +123,7 @@ class RunC:
         heads = W_O.new_zeros(len(self.senders), len(W_O))  # [s h]: 1 where it speaks
         for i, sender in enumerate(self.senders):
             if layer in sender.layers:
-                heads[i, sender.heads or slice(None)] = 1
+                heads[i, sender.heads_in(layer) or slice(None)] = 1
         heads = heads[self.sender[:n]]  # [r h]
         rows = heads.any(-1).nonzero().squeeze(-1)
         if not len(rows):
@@ -143,7 +143,7 @@ class RunC:
 
         Those that no change had reached were as in the base run; what reaches them now is no news.
         """
-        n, which, heads = len(heard), "qkv".index(self.to.type), self.to.heads
+        n, which, heads = len(heard), "qkv".index(self.to.type), self.to.heads_in(layer)
         if len(qkv) == 1:  # still the base run's, the same for all
             qkv = qkv.repeat(len(self.senders), *[1] * 5)
         base = self.base.cache[self.to.type, layer]  # [b p h e]

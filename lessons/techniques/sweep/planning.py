@@ -126,14 +126,19 @@ class Plan:
 
     def masked(self, runs: Runs) -> Runs:
         """Write out where each run is patched."""
-        device, of_heads = runs.prompts.device, self.type in OF_HEADS
+        return replace(runs, masks={layer: self.mask(runs, layer) for layer in runs.layers})
+
+    def mask(self, runs: Runs, layer: int) -> Tensor:  # -> [r s h 1], or [r s 1]
+        """Write out where each run is patched in a layer."""
+        of_heads = self.type in OF_HEADS
         mask = torch.zeros(len(runs.prompts), self.n, self.cfg.n_heads if of_heads else 1, 1)
         mask = mask.bool()  # [r n h 1]
         for i, patch in enumerate(runs.patches.tolist()):
-            rows = [[p] for p in self.patches[patch].positions if p < self.n]
-            mask[i, rows, self.patches[patch].heads if of_heads else [0]] = True
-        mask = mask[:, runs.start :].to(device)
-        return replace(runs, mask=mask if of_heads else mask.squeeze(2))
+            patch = self.patches[patch]
+            rows = [[position] for position in patch.positions if position < self.n]
+            mask[i, rows, patch.heads_in(layer) if of_heads else [0]] = True
+        mask = mask[:, runs.start :].to(runs.prompts.device)
+        return mask if of_heads else mask.squeeze(2)
 
     # ---- what it takes ---------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lessons.techniques.sweep import paths
+from lessons.techniques.sweep.base_run import PathPlan, planned
 from lessons.techniques.sweep.nodes import Nodes, Paths
 from lessons.techniques.sweep.planning import Plan
 from lessons.techniques.sweep.walk import Walk
@@ -36,8 +37,10 @@ class Run:
 
     # ---- nodes: all patches in a few walks -------------------------------------------------------
 
-    def plan(self, what: Nodes) -> Plan:
-        """Plan the walks."""
+    def plan(self, what: Nodes | Paths) -> Plan | PathPlan:
+        """Plan the walks, or what paths take."""
+        if isinstance(what, Paths):
+            return planned(self, what)
         read = self.width, self.tokens is None
         length, is_run = self.base.shape[1], not self.given
         return Plan(self.model, what, self.different, length, is_run, *read, self.budget)
@@ -119,4 +122,4 @@ def checked(values: object, shape: torch.Size) -> Tensor:
         raise MinimechError(f"the metric returned {got}; {asked}")
     if values.isnan().any():
         raise MinimechError("the metric is not a number (NaN) for some prompts")
-    return values
+    return values.clone() if values.is_floating_point() else values.float()  # no view of all logits

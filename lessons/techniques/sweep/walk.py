@@ -30,15 +30,16 @@ class Runs:
     """Runs that join at one layer and carry the same positions, up to the answer's.
 
     prompts [r]: the prompt of each. start: the first position that they carry. layers: where they
-    are patched, the lowest first. patches [r]: the number of each run's patch. mask [r s h 1], or
-    [r s 1]: where it puts the donor's activation. The last three are those of patched runs alone.
+    are patched, the lowest first. patches [r]: the number of each run's patch. masks: for each of
+    the layers, [r s h 1] or [r s 1], where it puts the donor's activation. The last three are those
+    of patched runs alone.
     """
 
     prompts: Tensor
     start: int = 0
     layers: tuple[int, ...] = ()
     patches: Tensor | None = None
-    mask: Tensor | None = None
+    masks: dict[int, Tensor] | None = None
 
 
 class Walk:
@@ -149,7 +150,8 @@ class Walk:
         elif runs is self.donor:
             self.says[:, -s:] = own
         elif layer in runs.layers:
-            own.copy_(torch.where(runs.mask[:, -s:], self.told(layer, runs)[:, -s:], own))
+            told, mask = self.told(layer, runs)[:, -s:], runs.masks[layer][:, -s:]
+            own.copy_(torch.where(mask, told, own))
 
     def told(self, layer: int, runs: Runs) -> Tensor:  # -> [r n ...]
         """Return what is put into each of these runs."""
