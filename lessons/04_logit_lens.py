@@ -2,15 +2,16 @@
 
 Papers: nostalgebraist 2020, "interpreting GPT: the logit lens"; Elhage et al. 2021 (direct
 attribution); Belrose et al. 2023, "Eliciting Latent Predictions" (the affine, or tuned, lens).
-Minutes: 60 to read and play with, less than one to run. To have done first: lesson 03.
+Minutes: 60 to read and play with, 1 to run (GPT-2: some minutes). To have done first: lesson 03.
 
 We stop the model before its end and ask what it would say now. The answer comes up at one clear
 depth, as if we had seen the model make up its mind. Had we? We put that to the test, fit a lens
 that sees more, and test that one too. At the end we leave reading, find the neurons that write a
 fact, and rewrite it.
 
-In the tables, ok: as predicted; look: nothing was predicted; GAP: a miss that was expected, with
-its reason; control: what must come out otherwise, or not at all, if we measure what we think.
+In the tables, ok: as predicted; look: nothing was predicted; control: what must come out otherwise,
+or not at all, if we measure what we think; recorded: what these same weights gave when this was
+written, no prediction of ours.
 """
 
 # %% 1. Eight prompts
@@ -28,12 +29,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this clone, before any other
 from lessons import figures
-from lessons.expect import at_least
+from lessons.expect import at_least, at_most
 from lessons.lesson import Lesson
 from lessons.techniques import logit_lens
 from minimech.world import NAMES, TABLES
 
-torch.set_grad_enabled(False)
 STORIES = [("When John and Mary went to the shops, {} gave the bag to", "Mary", "John")]
 STORIES += [("When Tom and James went to the park, {} gave the ball to", "Tom", "James")]
 STORIES += [("When Dan and Sid went to the shops, {} gave an apple to", "Dan", "Sid")]
@@ -43,11 +43,12 @@ PAIRS = [pair for _, *two in STORIES for pair in (two, two[::-1])]  # right, wro
 GPT2 = {"2.1": 3.552, "6.2": 3.552, "6.3": 5.143, "8.4": "L9H9", "8.5": "L10H7"}
 WORLD = {"2.1": 10.2, "3.3": "to", "3.4": 1, "4.1": "1_mid", "4.2": 8, "4.3": 8, "5.1": 0.2}
 WORLD |= {"6.1": 0.522, "6.2": 10.2, "6.3": 10.2, "7.1": -0.105, "7.2": -10.21, "8.3": -0.042}
-WORLD |= {"8.4": "L1H1", "8.5": "L0H1", "9.1": 0.325, "9.2": 1, "9.3": 0, "10.1": 14.26}
-WORLD |= {"10.4": 1.9, "10.5": 4.93, "11.1": 1.23, "11.2": True, "11.3": 3.41, "12.1": 0.75}
-WORLD |= {"12.2": 0, "12.3": 0.25, "12.4": 0, "13.1": 1, "13.2": 1, "13.3": 0.06, "14.2": 12}
-WORLD |= {"14.3": 0.206, "15.1": 0.85, "15.3": 0, "15.4": 0, "15.5": 0.975, "16.1": 11}
-WORLD |= {"16.2": "Italy", "16.3": 0, "16.4": "France", "17.1": 2, "17.2": 3}
+WORLD |= {"8.4": "L1H1", "8.5": "L0H1", "9.1": 0.325, "9.2": 40, "9.3": 0, "10.1": 14.26}
+WORLD |= {"10.4": 1.9, "10.5": 4.93, "11.1": 1.23, "11.2": 4, "11.3": 3.41, "12.1": 0.75}
+WORLD |= {"12.2": 0, "12.3": 0.12, "12.4": 0, "12.5": 16, "13.1": 0.06, "13.2": 0.62, "13.3": 1}
+WORLD |= {"14.2": 12, "14.3": 8.55, "14.4": 0.206, "15.1": 0.85, "15.3": 0, "15.4": 0}
+WORLD |= {"15.5": 0.975, "16.1": at_most(22), "16.2": "Italy", "16.3": 0, "16.4": "France"}
+WORLD |= {"16.5": "France", "17.1": 3, "17.2": at_most(1), "17.3": 0, "17.4": 3}
 
 # %% 2. The model
 # Between the embedding and the end there are two places in each layer where the stream can be read:
@@ -55,10 +56,10 @@ WORLD |= {"16.2": "Italy", "16.3": 0, "16.4": "France", "17.1": 2, "17.2": 3}
 # depths. With the embedding the world model has five, GPT-2 small 25. At the last depth stands what
 # the model itself reads.
 FLEW, WORKS = "John flew to {} in", "John is a {} and he works at the"
+torch.set_grad_enabled(False)
 lesson = Lesson("04_logit_lens")
 model = lesson.load([*PROMPTS, FLEW.format("Paris"), WORKS.format("doctor")])
 known = {"gpt2": (GPT2, "Nanda's notebook"), "world": (WORLD, "recorded")}
-small = model.cfg.d_vocab < 5000
 lesson.know(*known.get(lesson.model_name, ({}, "")))
 cfg, ln, W_U, each = model.cfg, model.ln_final, model.W_U, torch.arange(len(PROMPTS))
 right, wrong = torch.tensor([[model.to_single_token(f" {x}") for x in two] for two in PAIRS]).T
@@ -108,8 +109,9 @@ lesson.recorded("3.4", "with probability", first.values, 0.01)
 # it stays Mary. That depth is what people mean when they say that a model "knows by layer 9".
 #
 # Prediction: the attention that moves the names to the end is that of layer 1 in the world model
-# (lesson 03), of layers 9 and 10 in GPT-2. So it is known right behind it, in all eight prompts,
-# and what comes later only makes it surer. Control: the giver's name never gets there.
+# (lesson 03), of layers 9 and 10 in GPT-2. So it is known right behind it, in all eight prompts. In
+# the world model what comes later only makes it surer; in GPT-2 heads of layers 10 and 11 write
+# against it. Control: the giver's name never gets there.
 knows = [logit_lens.settles(readings[:, i], right[i].item()) for i in each]
 never = [logit_lens.settles(readings[:, i], wrong[i].item()) for i in each].count(len(depths))
 named = [*depths, "never"]
@@ -119,7 +121,7 @@ lesson.recorded("4.1", "the first story: known from", start, ask=ask, choices=na
 lesson.recorded("4.2", "of eight, known from there", knows.count(knows[0]))
 lesson.recorded("4.3", "control: of eight, giver never", never)
 chance = readings.softmax(-1)[:, each, right].mean(-1)  # [depth]
-title = f"The lens reads the answer from {start} on"
+title = f"The lens reads the answer from {start} on" if start != "never" else "It never does"
 lesson.show(figures.bars(chance, depths, title, "probability of the answer, mean of 8"), "knows")
 
 # %% 5. The whole table
@@ -150,7 +152,7 @@ lesson.show(logit_lens.table(words, labels, [depths[d] for d in shown]))
 #
 # They are easily mixed up. The field's main library did so in its lens for years (TransformerLens,
 # issue 1076), and the published curve for our prompts is of the held kind. With its own divisor the
-# embedding is quite sure of its first word: probability 1.00. With the last one's?
+# world model's embedding is quite sure of its first word: probability 1.00. With the last one's?
 #
 # Prediction: a large divisor makes all logits small, so an early depth looks undecided. That reads
 # as "the model does not know yet", and is the divisor only. On the logit difference it counts less
@@ -172,26 +174,28 @@ lesson.show(logit_lens.over_depths(depths, lines, title, axis), "divisor")
 # nothing: in the world model -0.1, where it will be 10.2. It seems that nothing is decided yet.
 #
 # Here is a test. Take the twin's run, in which the other one gives. Its vector at the last token,
-# at that depth, goes into our run in the place of ours: one vector of fifteen, at one depth. All
-# other tokens tell our story, and everything above is computed anew.
+# at that depth (0_mid; in GPT-2 a later one), goes into our run in the place of ours: one vector of
+# fifteen, at one depth. All other tokens tell our story, and all above is computed anew.
 #
 # Prediction: in the world model the answer turns over, entirely. All that the last token will ever
 # learn about who gives is in that vector. The lens does not see it, for it is not a name: it is a
-# note to layer 1 about whom to copy. The lens reads answers; a stream also carries questions.
+# note to layer 1 about whom to pass over. The lens reads answers; a stream also carries questions.
 # Controls: at the embedding the twins are one vector, so nothing happens; nor with its own vector.
 # (In the figure, what the vector decides is half of the change that the swap makes.)
 twin, with_last = resid[:, each ^ 1, -1], logit_lens.with_last  # [depth b d]; each ^ 1: 1, 0, 3, 2
 ends = [with_last(model, tokens, name, said) for name, said in zip(depths, twin)]
 put = lead(torch.stack(ends)).mean(-1)  # [depth]
-same = lead(with_last(model, tokens, "0_mid", resid[1, :, -1])).mean()
 seen, decides = lead(readings).mean(-1), (clean - put) / 2  # [depth] each
-ask = f"At 0_mid the lens reads {seen[1]:.1f}, at the end {clean:.1f}. With the twin's vector in "
-ask += "our run at 0_mid, what is the logit difference at the end?"
-lesson.recorded("7.1", "the lens at 0_mid", seen[1], 0.01)
-lesson.recorded("7.2", "the end, twin's vector at 0_mid", put[1], 0.01, ask=ask)
+gate = next((i for i, x in enumerate(decides) if x > 0.9 * clean), 1)  # where all is decided
+at = depths[gate]
+same = lead(with_last(model, tokens, at, resid[gate, :, -1])).mean()
+ask = f"At {at} the lens reads {seen[gate]:.1f}, at the end {clean:.1f}. With the twin's vector in "
+ask += f"our run at {at}, what is the logit difference at the end?"
+lesson.recorded("7.1", f"the lens at {at}", seen[gate], 0.01)
+lesson.recorded("7.2", f"the end, twin's vector at {at}", put[gate], 0.01, ask=ask)
 lesson.expect("7.3", f"control: at {depths[0]}, change", 0, put[0] - clean, 1e-3)
 lesson.expect("7.4", "control: its own vector, change", 0, same - clean, 1e-3)
-title = f"At 0_mid the lens reads {seen[1]:.1f}; the vector decides {decides[1]:.1f}"
+title = f"At {at} the lens reads {seen[gate]:.1f}; the vector decides {decides[gate]:.1f}"
 lines = {"what the lens reads": seen, "what the vector decides": decides}
 lesson.show(logit_lens.over_depths(depths, lines, title, "logit difference"), "decides")
 
@@ -199,8 +203,8 @@ lesson.show(logit_lens.over_depths(depths, lines, title, "logit difference"), "d
 # The held divisor's true use: the last stream is a sum of parts, and with the divisor held each
 # part has a share of its own in the logit difference (lesson 03; here the mean of eight prompts).
 #
-# Cell 7 put in one vector. How large are the shares of all that this vector is made of, the
-# embeddings and what the attention of layer 0 wrote, taken together?
+# Cell 7 put in one vector. How large are the shares of all that it is made of (in the world model
+# the embeddings and what the attention of layer 0 wrote), taken together?
 #
 # Prediction: the shares add up to the logit difference, exactly. The vector that decides has no
 # share to speak of: to decide is one thing and to write another. Control: give each part a divisor
@@ -209,9 +213,9 @@ parts = cache.logit_attribution(right, minus=wrong, heads=True)  # values [part 
 share = dict(zip(parts.labels, parts.values.mean(-1).tolist()))
 pieces = cache.decompose(heads=True, position=-1).values  # [part b d]
 own = lead(read(pieces)).mean(-1).sum()
-early = sum(x for x in [*share.values()][: 3 + cfg.n_heads])  # two embeddings, heads, one bias
+early = sum([*share.values()][: 2 + (cfg.n_heads + 1) * ((gate + 1) // 2) + gate // 2])
 heads = {name: x for name, x in share.items() if name.startswith("L")}
-ask = f"Of {clean:.1f}, how much do the embeddings and layer 0's attention write themselves?"
+ask = f"Of {clean:.1f}, how much does all that the last token has at {at} write itself?"
 lesson.expect("8.1", "sum of shares - logit difference", 0, sum(share.values()) - clean, 5e-3)
 lesson.expect("8.2", "control: own divisors, off by", at_least(0.01), (own - clean).abs())
 lesson.recorded("8.3", "written by the vector of 7.2", early, 0.01, ask=ask)
@@ -247,7 +251,8 @@ def hits(reading, answers):  # [... n v], [n] -> the share of first choices that
 by_depth = read(at_city)  # [depth n v]
 ask = f"At {depths[-2]}, for which share of the cities does the lens read the right country?"
 lesson.recorded("9.1", f"countries at {depths[-2]}", hits(by_depth[-2], countries), 0.001, ask=ask)
-lesson.recorded("9.2", f"countries at {depths[-1]}", hits(by_depth[-1], countries), 0.001)
+known = round(hits(by_depth[-1], countries).item() * len(cities))
+lesson.recorded("9.2", f"cities it gets right, of {len(TABLES['fact'])}", known)
 lesson.recorded("9.3", f"control: another's, {depths[-2]}", hits(by_depth[-2], foreign), 0.001)
 
 # %% 10. What does a reading cost?
@@ -263,10 +268,10 @@ lesson.recorded("9.3", f"control: another's, {depths[-2]}", hits(by_depth[-2], f
 # reading costs nothing. The other way round, KL(lens || model), answers another question: what
 # would the model lose in a world that follows the lens? Control: the loss on the very words that
 # came, which needs no KL, is the same within the noise.
+small, length = cfg.d_vocab < 5000, min(64, cfg.n_ctx)
 torch.set_num_threads(1 if small else torch.get_num_threads())  # one: the same numbers everywhere
-n_texts, length = 240 if small else 32, min(64, cfg.n_ctx)
+n_texts, cut = (240, 180) if small else (24, 18)  # to write; of these to learn from
 written, says, came = logit_lens.write(model, n_texts, length, seed=4)
-cut = n_texts * 3 // 4  # three of four texts are to learn from, the others to measure on
 test, early = says[cut:], read(written[0, cut:])  # [b p v]
 
 
@@ -288,14 +293,14 @@ lesson.recorded("10.5", f"KL(lens || model) at {depths[-2]}", back, 0.4)
 # Perhaps an early stream says the same things in other directions. Then a translation helps: a
 # matrix A and a vector b for each depth, then the plain lens. Belrose et al. 2023 fit them so that
 # a reading costs as little as it can, and call it the tuned lens. It starts as the plain lens (A
-# the identity, b = 0) and takes a second or two for each depth. We fit on three texts of four and
-# measure on the fourth. At the embedding, what will it cost?
+# the identity, b = 0). We fit on three texts of four and measure on the fourth, at every depth (of
+# GPT-2's, where a fit takes longer, at four). At the embedding, what will it cost?
 #
 # Prediction: less at every depth. At the embedding no more is known than the last word and its
 # place, but what follows a word is worth knowing. Control: the same streams with the same answers
 # in reverse order, none with its own: that can only learn how often each word comes.
 at, target = sorted({0, 1, len(depths) // 2, len(depths) - 2}), says[:cut].flatten(0, 1)  # [n v]
-steps, *rest = (200, 0.01, 512) if small else (40, 1 / cfg.d_model, 64)  # rate, examples a step
+steps, *rest = (200, 0.01, 512) if small else (40, 0.1 / cfg.d_model, 64)  # rate, examples a step
 
 
 def fit(stream, target):  # [... d], [n v] -> a lens
@@ -308,7 +313,7 @@ tuned = [cost(affine[depth](written[depth, cut:])) for depth in at]
 blind = cost(fit(written[1, :cut], target.flip(0))(written[1, cut:]))
 ask = f"At {depths[0]} the plain lens costs {plain[0]:.1f} nats a word. What does the affine lens?"
 lesson.recorded("11.1", f"nats, the affine lens at {depths[0]}", tuned[0], 0.2, ask=ask)
-lesson.recorded("11.2", "cheaper at every depth", all(x < plain[d] for x, d in zip(tuned, at)))
+lesson.recorded("11.2", f"cheaper, of {len(at)}", sum(x < plain[d] for x, d in zip(tuned, at)))
 lesson.recorded("11.3", f"control: answers mixed up, {depths[1]}", blind, 0.3)
 title = f"At {depths[0]} the plain lens costs {plain[0]:.1f} nats a word, the affine {tuned[0]:.1f}"
 lines, bound = {"plain": [plain[d] for d in at], "affine": tuned}, (even, "betting evenly")
@@ -329,36 +334,47 @@ at_job, _ = logit_lens.at_last(model, at_work)  # [depth n d]
 ask = "After layer 0's attention, for which share of jobs does the affine lens read the workplace?"
 lesson.recorded("12.1", "affine, at 0_mid", hits(affine[1](at_job[1]), places), 0.2, ask=ask)
 lesson.recorded("12.2", "plain, at 0_mid", hits(read(at_job[1]), places), 0.001)
-lesson.recorded("12.3", f"plain, at {depths[-2]}", hits(read(at_job[-2]), places), 0.001)
+lesson.recorded("12.3", "plain, at 0_post", hits(read(at_job[2]), places), 0.01)
 lesson.recorded("12.4", "control: affine, at embed", hits(affine[0](at_job[0]), places), 0.07)
+known = round(hits(read(at_job[-1]), places).item() * len(jobs))
+lesson.recorded("12.5", f"jobs the model gets right, of {len(TABLES['workplace'])}", known)
 
 # %% 13. Who knows, the model or the lens?
-# A lens with thousands of numbers of its own can know things too. Suppose that all there is at that
-# depth is the job: "doctor" was carried to the last token, and nothing else. Could the lens have
-# learned, in its fit, where doctors work?
+# A lens with thousands of numbers of its own can know things too. The texts it was fitted on tell
+# of doctors, and of where they work. Did it learn there what the model has not looked up yet?
 #
-# Test it with a table that nobody knows: give each job another job's workplace. The model never
-# heard of it, so whatever the lens reads of it comes from the fit. We fit one lens to the true
-# table and one to the false, on the same streams, for half of the men's names; then we ask about
-# the other half. For which share of the prompts does the second lens read the false workplace?
+# What it never met it cannot have learned. So we leave out half of the jobs: we fit the lens on
+# each text only up to where one of these is named, and ask it about them; then the other half. If
+# the workplace stands in the stream, what the lens was taught of other jobs must do for these.
 #
-# Prediction: for all, or nearly: as many as with the true one. What stands at 0_mid is the job; the
-# workplace is in the lens. A fitted lens says what could be made of a stream, and not what the
-# model has made of it. Control: the same at the embedding, where there is no job to be read.
+# Prediction: at 0_mid hardly any is read (one of sixteen is luck): there stands the job, and the
+# workplace was in the lens. Control: at 0_post, behind the first MLP, the same test is passed for
+# most. There the lens did see more than the plain one, and it is the model that knows.
+#
+# And a table that nobody knows: give each job another job's workplace, and fit a lens to that in
+# the prompts of half of the men's names. Of the other half it reads the false one, in all. That a
+# lens can be taught something says nothing about the model.
+ids = torch.tensor([model.to_single_token(f" {job}") for job in jobs])
+halves = torch.arange(len(jobs)) % 2 == torch.tensor([[0], [1]])  # [2 n]
+
+
+def unmet(depth, half):  # -> the share of these jobs that a lens reads which never met them
+    apart = torch.isin(came[:cut], ids[half]).cumsum(-1) == 0  # [b p], none is named yet
+    without = fit(written[depth, :cut][apart], says[:cut][apart])
+    return hits(without(at_job[depth][half]), places[half])
+
+
+ask = f"The affine lens at 0_mid read the workplace of {hits(affine[1](at_job[1]), places):.0%} of "
+ask += "the jobs. Fitted where they are never named, of which share (0 to 1)?"
+lesson.recorded("13.1", "never met, at 0_mid", sum(unmet(1, x) for x in halves) / 2, 0.1, ask=ask)
+lesson.recorded("13.2", "control: at 0_post", sum(unmet(2, x) for x in halves) / 2, 0.15)
 vocabulary = model.tokenizer.backend.get_vocab()
 men = [name for name in NAMES[::2] if f"Ġ{name}" in vocabulary][: 40 if small else 8]
 crowd = model.to_tokens([WORKS.replace("John", man).format(job) for man in men for job in jobs])
-stood, truth = logit_lens.at_last(model, crowd)  # [depth n d], [n v]
-false = truth.unflatten(0, (len(men), -1)).roll(1, dims=1).flatten(0, 1)  # another job's answer
-part = len(men) // 2 * len(jobs)  # where the other half begins
-works, false_works = (x.repeat(len(men))[part:] for x in (places, places.roll(1)))
-fits = [fit(stood[i, :part], x[:part]) for i, x in ((1, truth), (1, false), (0, false))]
-taught, fooled, blind = (lens(stood[i, part:]) for lens, i in zip(fits, (1, 1, 0)))
-ask = "A lens is fitted to a false table of workplaces, of which the model never heard. For which "
-ask += "share of new prompts does it read what that table says?"
-lesson.recorded("13.1", "the false table, at 0_mid", hits(fooled, false_works), 0.05, ask=ask)
-lesson.recorded("13.2", "the true table, at 0_mid", hits(taught, works), 0.05)
-lesson.recorded("13.3", "control: the false one, at embed", hits(blind, false_works), 0.07)
+stood, truth = (x.unflatten(-2, (len(men), -1)) for x in logit_lens.at_last(model, crowd))
+part, false = len(men) // 2, truth.roll(1, dims=1)  # [man job v], another job's answer
+fooled = fit(stood[1, :part], false[:part].flatten(0, 1))(stood[1, part:])  # [man job v]
+lesson.recorded("13.3", "a false table, at 0_mid", hits(fooled, places.roll(1)).mean(), 0.05)
 
 # %% 14. Which neurons write the country?
 # Enough of reading; who writes? In the world model the country comes with the last MLP (9.1, 9.2).
@@ -379,8 +395,7 @@ def shares(post, against=foreign, rows=mlp.W_out):  # [n m], [n], [m d] -> [n m]
     return logit_lens.neuron_shares(post, rows, divisor, ln.w, direction)
 
 
-post = memory["post", -1][:, -1]  # [n m]
-whole = parts[-2]  # [n], the last MLP's; behind it comes only the norm's bias
+post, whole = memory["post", -1][:, -1], parts[-2]  # [n m]; [n], the last MLP's share
 one, bias = shares(post), shares(torch.ones(len(n), 1), rows=mlp.b_out[None])  # [n m], [n 1]
 best = one.sort(-1, descending=True).values.mean(0).cumsum(0)  # [m], what the best 1, 2, ... write
 needed = int((best < whole.mean()).sum()) + 1
@@ -389,7 +404,8 @@ off, drawn = one.sum(-1) + bias[:, 0] - whole, one.gather(1, some[:, :needed]).s
 ask = f"How many of the {cfg.d_mlp} neurons, each city's best, write as much as all together?"
 lesson.expect("14.1", "sum of shares - the MLP's", 0, off.abs().max(), 5e-3)
 lesson.recorded("14.2", "neurons that write as much as all", needed, ask=ask)
-lesson.recorded("14.3", "control: as many at random write", drawn, 0.01)
+lesson.recorded("14.3", f"all write, of {parts.sum(0).mean():.1f}", whole.mean(), 0.01)
+lesson.recorded("14.4", "control: as many at random write", drawn, 0.01)
 
 # %% 15. Do they cause it?
 # A share is an account, not yet a cause: lesson 03 was fooled by one (cells 13 to 15). So we
@@ -416,7 +432,8 @@ exact = logit_lens.told(model, asked, order[:, :k], post[partner], hold)  # [n v
 left = parts.sum(0) - fall.gather(1, order[:, :k]).sum(-1)  # [n], by the account
 missed = (exact[n, countries] - exact[n, foreign] - left).abs().max()
 average = logit_lens.told(model, asked, order[:, :k], post.mean(0).expand_as(post))
-ask = f"{k} of {cfg.d_mlp} neurons hear of another city. Which share of the answers is its country?"
+ask = f"In each city's prompt, {k} of the {cfg.d_mlp} neurons say what they say for another city. "
+ask += "In which share of the prompts does the model name that other city's country?"
 lesson.recorded("15.1", f"answers turned by the best {k}", turned(order[:, :k]), 0.03, ask=ask)
 lesson.expect("15.2", "lead, divisor held: account off by", 0, missed, 0.01)
 lesson.recorded("15.3", f"control: by the next {k}", turned(order[:, k : 2 * k]), 0.03)
@@ -427,56 +444,63 @@ lesson.recorded("15.5", f"still right, best {k} at their mean", hits(average, co
 # Can we move Paris to Italy and leave the rest of the world where it is? In every prompt the chosen
 # neurons are told what they say for Rome. They had better be few, and such that the other cities do
 # not mind. `rewrite` picks them by the account: in the prompt of Paris the lead of France over
-# Italy must fall below 0, and each other city must keep half of its own lead over Italy.
+# Italy must fall below 0, and each city of a third country must keep half of its own. (Of Lyon,
+# which is in France too, nothing is asked.)
 #
 # How many of the cities that are neither in France nor in Italy lose their country?
 #
-# Prediction: none, for the account is nearly exact here. Control: as many neurons at random move
-# nothing. Then we leave the sentence for which they were chosen: had we found where the model keeps
-# its fact, Paris would have to be in Italy in other sentences too.
+# Prediction: none, for the account is nearly exact here. Lyon stays in France. A dozen neurons do,
+# or up to twice as many, if you chose them yourself. Control: as many at random move nothing.
 home, abroad = (cities.index(x) if x in cities else i for i, x in enumerate(["Paris", "Rome"]))
 theirs = countries[abroad].expand_as(countries)  # [n]
 bystanders = ~torch.isin(countries, countries[[home, abroad]])  # [n]
 rows, fall = torch.tensor([home, *n[bystanders]]), shares(post - post[abroad], theirs)
-chosen = logit_lens.rewrite(fall[rows], (answer[n, countries] - answer[n, theirs])[rows])
+chosen = logit_lens.rewrite(fall[rows], ahead := (answer[n, countries] - answer[n, theirs])[rows])
 
 
-def moved(neurons, prompts):  # [k], [n p] -> first choices [n]
+def heard(neurons, prompts):  # [k], [n p] -> logits [n v], where these neurons hear of abroad
     neurons = torch.as_tensor(neurons, dtype=torch.long).expand(len(prompts), -1)
-    said = post[[abroad]].expand(len(prompts), -1)
-    return logit_lens.told(model, prompts, neurons, said).argmax(-1)
+    return logit_lens.told(model, prompts, neurons, post[[abroad]].expand(len(prompts), -1))
 
 
-now, idle = moved(chosen, asked), moved(some[0, : len(chosen)], asked)
+now, idle = (heard(x, asked).argmax(-1) for x in (chosen, some[0, : len(chosen)]))  # [n] each
+fellow = next((i for i in n.tolist() if countries[i] == countries[home] and i != home), home)
 ask = f"In every prompt the chosen neurons are told of {cities[abroad]}. Of the other countries' "
 ask += f"{bystanders.sum()} cities, how many lose theirs?"
 lesson.recorded("16.1", "neurons it takes", len(chosen))
 lesson.recorded("16.2", f"{cities[home]} is now in", model.to_string(now[home]).strip())
-lost = (now != countries)[bystanders].sum()
-lesson.recorded("16.3", "others that lose theirs", lost, ask=ask)
-lesson.recorded("16.4", "control: as many at random", model.to_string(idle[home]).strip())
+lesson.recorded("16.3", "others that lose theirs", (now != countries)[bystanders].sum(), ask=ask)
+lesson.recorded("16.4", f"{cities[fellow]} is still in", model.to_string(now[fellow]).strip())
+lesson.recorded("16.5", "control: as many at random", model.to_string(idle[home]).strip())
 
 # %% 17. The same fact, said otherwise
-# The neurons were chosen in one sentence, "John flew to Paris in". Tell the same ones the same in
-# three others: "Mary went to Paris in", "People in Paris live in", "Paris is a city in". If this is
-# where the model keeps the fact, then Paris has to be in Italy there as well.
+# The neurons were chosen in one sentence, "John flew to Paris in", and just enough for it. Tell the
+# same ones the same in three others: "Mary went to Paris in", "People in Paris live in", "Paris is
+# a city in". If this is where the model keeps the fact, Paris has to be in Italy there as well. We
+# do it twice, the second time with neurons chosen to take a fifth more than enough (`rewrite` is
+# told that the lead is 1.2 times what it is). In how many of the three is Paris in Italy then?
 #
-# Prediction: in the world model in the first two only. In the third France leads by 9.1, and the
-# eleven take 8.7 of it. They were chosen to be just enough in one sentence; we moved an answer, and
-# not a fact. Every claim to have found where a model keeps something needs this test. Control: left
-# alone, the model says France in all three.
+# Prediction: in the world model in all three, and still no city of a third country moves. The
+# first time it may miss one: just enough in one sentence is just too little in another, whose lead
+# was larger. (Those that our `rewrite` chooses leave France 0.3 of 9.1 in the third; one neuron
+# more and it is gone.) So an edit is known only by the sentences it was tried in. Control: left
+# alone, the world model says France in all three.
 SENTENCES = ["Mary went to {} in", "People in {} live in", "{} is a city in"]
-elsewhere = [model.to_tokens(sentence.format(cities[home])) for sentence in SENTENCES]
-edited = [moved(chosen, prompt)[0] for prompt in elsewhere]
-alone = [moved([], prompt)[0] for prompt in elsewhere]
-ask = f"The same neurons are told the same in three other sentences: in how many is {cities[home]} "
-ask += "in its new country?"
-lesson.recorded("17.1", "with the new country", sum(x == theirs[0] for x in edited), ask=ask)
-lesson.recorded(
-    "17.2", "control: old country, left alone", sum(x == countries[home] for x in alone)
-)
-said = [x.format(cities[home]) + model.to_string(word) for x, word in zip(SENTENCES, edited)]
-lesson.show("\n".join(said))
+more = logit_lens.rewrite(fall[rows], ahead * (1 + 0.2 * (rows == home)))
+elsewhere = [model.to_tokens(x.format(cities[home])) for x in SENTENCES]  # [1 p] each
+said = torch.stack([torch.cat([heard(x, one) for x in ([], chosen, more)]) for one in elsewhere])
+leads, first = said[..., countries[home]] - said[..., theirs[0]], said.argmax(-1)  # [3 3]
+crowd = model.to_tokens([SENTENCES[0].format(city) for city in cities])  # [n p]
+lost = (heard(more, crowd).argmax(-1) != countries)[bystanders].sum()
+ask = "Neurons chosen with a fifth to spare are told the same in three other sentences. In how "
+ask += f"many of them is {cities[home]} in its new country?"
+lesson.recorded("17.1", "with the new country", (first[:, 2] == theirs[0]).sum(), ask=ask)
+lesson.recorded("17.2", "just enough: the largest lead left", leads[:, 1].max())
+lesson.recorded("17.3", "others that lose theirs, with Mary", lost)
+lesson.recorded("17.4", "control: left alone, as before", (first[:, 0] == countries[home]).sum())
+words = [[f"{x:.1f}{model.to_string(y)}" for x, y in zip(*row)] for row in zip(leads, first)]
+columns = ["left alone", f"{len(chosen)} told", f"{len(more)} told"]
+lesson.show(logit_lens.table(words, [x.format(cities[home]) for x in SENTENCES], columns, 16))
 
 # %% 18. Break it
 # Four edits. Say what will happen, make one, run the lesson, and put it back.

@@ -1,8 +1,8 @@
 """Lesson 04 runs on the world and on a stand-in, its edits do what it says, its parts are right."""
 
+import inspect
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from lessons import lesson
+from lessons.expect import Disagreement
 from lessons.techniques import logit_lens
 from lessons.telling import page
 from minimech import HookedTransformer
 from tests.clones import ROOT, environment
-from tests.test_lesson_03 import SHIPS, copy_of_the_clone, stand_in
+from tests.test_lesson_03 import SHIPS, stand_in
+from tests.wrong import logit_lens as answers
 
 SCRIPT = ROOT / "lessons" / "04_logit_lens.py"
+SKIPPED = [4, 5, 6, 7, 8, 10, 11, 12, 13]  # of what cells 14 to 17 do not need
 PLAIN = """When After John Mary Tom James Dan Sid Martin Amy Paris People and went to the shops
 park , gave bag ball an apple a drink flew in is doctor nurse he works at hospital clinic live city
 Rome London Tokyo France Italy England Japan"""
@@ -70,28 +74,57 @@ def test_what_is_printed_fits_a_page_and_the_story_stands_once(run):
     assert html.count("<img ") == len(list(out.glob("*.png"))) == 5
 
 
-BREAKS = [
-    ("return ln(resid) @ W_U", "return resid @ W_U", "3.1"),
-    ("log_p.exp() * (log_p - log_q)", "log_q.exp() * (log_q - log_p)", "10.1"),
-    ("(W_out - W_out.mean(-1, keepdim=True)) * w", "W_out * w", "14.1"),
-    ("min(20, cfg.d_mlp // 4)", "min(40, cfg.d_mlp // 4)", "15.1"),
+BREAKS = [  # before, after, the row that stops, the cells that are not needed for it
+    ("return ln(resid) @ W_U", "return resid @ W_U", "3.1", []),
+    ("log_p.exp() * (log_p - log_q)", "log_q.exp() * (log_q - log_p)", "10.1", range(4, 10)),
+    ("(W_out - W_out.mean(-1, keepdim=True)) * w", "W_out * w", "14.1", SKIPPED),
+    ("min(20, cfg.d_mlp // 4)", "min(40, cfg.d_mlp // 4)", "15.1", SKIPPED),
 ]
 
 
-@pytest.mark.parametrize("right, wrong, row", BREAKS, ids=["norm", "kl", "centre", "forty"])
-def test_break_it_does_what_it_says(right, wrong, row, tmp_path):
+@pytest.fixture
+def here(monkeypatch, tmp_path):
+    """Run the lesson's script in this process, on the world, without the cells left out."""
     if not SHIPS:
         pytest.skip("weights/world is not here")
-    copy_of_the_clone(tmp_path)
-    place = "04_logit_lens.py" if "cfg" in right else "techniques/logit_lens.py"
-    file = tmp_path / "lessons" / place
-    source = file.read_text()
+    for name in ("PREDICT", "MINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODEL", "world")
+    monkeypatch.setattr(lesson, "OUT", tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # and back again
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
+
+    def run(cells, edit=lambda source: source):
+        source = edit(SCRIPT.read_text())
+        for cell in cells:  # what does not matter need not be waited for; lines keep their numbers
+            whole = re.search(rf"(?s)# %% {cell}\. .*?(?=# %% )", source)[0]
+            source = source.replace(whole, "\n" * whole.count("\n"))
+        exec(compile(source, SCRIPT, "exec"), {"__name__": "__main__", "__file__": str(SCRIPT)})
+
+    yield run
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(gradients)
+
+
+@pytest.mark.parametrize("right, wrong, row, cells", BREAKS, ids=["norm", "kl", "centre", "forty"])
+def test_break_it_does_what_it_says(right, wrong, row, cells, here, monkeypatch):
+    part = {"3.1": "lens", "10.1": "kl", "14.1": "neuron_shares"}.get(row)
+    source = inspect.getsource(logit_lens) if part else SCRIPT.read_text()
     assert source.count(right) == 1
-    file.write_text(source.replace(right, wrong))
-    done = run_lesson(tmp_path, "world", tmp_path / "out")
-    assert done.returncode == 1
-    assert re.fullmatch(rf"Row {row}, .+: predicted .+, observed .+\.\n", done.stderr), done.stderr
-    shutil.rmtree(tmp_path / "lessons")
+    if part:
+        exec(source.replace(right, wrong), parts := {"__name__": "broken"})
+        monkeypatch.setattr(logit_lens, part, parts[part])
+    with pytest.raises(Disagreement, match=rf"^Row {row}, .+: predicted .+, observed .+\.$"):
+        here(cells, lambda script: script.replace(right, wrong))
+
+
+@pytest.mark.parametrize("name", ["rewrite_in_order", "rewrite_with_an_eye_on_room"])
+def test_the_lesson_holds_for_another_right_rewrite(name, here, monkeypatch, tmp_path):
+    monkeypatch.setattr(logit_lens, "rewrite", getattr(answers, name))
+    here(SKIPPED)
+    rows = json.loads((tmp_path / "04" / "results.json").read_text())
+    assert rows[-1]["id"] == "17.4" and {row["status"] for row in rows} == {"ok"}
 
 
 # ---- parts ---------------------------------------------------------------------------------------

@@ -61,3 +61,29 @@ def kl(final, reading) -> Tensor:
                          for x in one] for one in (f, r))  # fmt: skip
         results.append(sum(math.exp(p) * (p - q) for p, q in zip(log_p, log_q)))
     return torch.tensor(results).view(final.shape[:-1])
+
+
+def towards(final, reading) -> Tensor:
+    """Give the slope of KL(final || reading) by the reading: Q - P."""
+    return reading.softmax(-1) - final.softmax(-1)
+
+
+def adam(x, final, rates, slope=towards, forgets=False, learns="Ab") -> tuple[Tensor, Tensor]:
+    """Follow Adam from A = I, b = 0 by hand, from one example x [d] and its final [v = d].
+
+    `slope` says how the loss changes with the reading x A + b; one that forgets starts Adam anew
+    at each step, and what is not in `learns` stays.
+    """
+    learned = torch.cat([torch.eye(len(x)), torch.zeros(1, len(x))]).double()  # [d+1 d]: A, then b
+    said = torch.cat([x, torch.ones(1)]).double()
+    mean = square = torch.zeros_like(learned)
+    for step, rate in enumerate(rates):
+        g = torch.outer(said, slope(final.double(), said @ learned))
+        g[:-1] *= "A" in learns
+        g[-1] *= "b" in learns
+        mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
+        t = step + 1
+        if forgets:
+            mean, square, t = 0.1 * g, 0.001 * g**2, 1
+        learned = learned - rate * (mean / (1 - 0.9**t)) / ((square / (1 - 0.999**t)).sqrt() + 1e-8)
+    return learned[:-1].float(), learned[-1].float()

@@ -2,6 +2,8 @@
 
 import torch
 
+from lessons.checks.logit_lens_loops import adam, towards
+
 
 def lenses(resid, ln, W_U) -> dict:
     """Name the usual mistakes, and what each would give."""
@@ -27,16 +29,18 @@ def loosely(function, x, other):
         return torch.full_like(other, torch.nan)
 
 
-def depths(hits: str, logits) -> dict:
+def depths(hits: str, own) -> dict:  # own [depth], the answer's logit
     """Name the usual mistakes, and what each would give."""
     n, ones = len(hits), [i for i, hit in enumerate(hits) if hit == "1"]
     stays = next((i for i in range(n) if "0" not in hits[i:]), n)
-    largest = logits[:, 2].argmax().item()
+    largest = own.argmax().item()
     stay = "it must stay the first choice to the end"
+    asked = "the depth at which it starts to stay is asked: yours"
     return {
         f"{stay}: yours stops at the first depth where it is": ones[0] if ones else n,
-        "the depth at which it starts to stay is asked: yours counts how many there are": n - stays,
-        "the depth at which it starts to stay is asked: yours counts its first places": len(ones),
+        f"{asked} counts how many there are from there on": n - stays,
+        f"{asked} counts its first places": len(ones),
+        f"{asked} counts the depths where it is not first": n - len(ones),
         "the last run of first places is asked: yours is its end": ones[-1] if ones else n,
         "if it is not the first choice at the last depth, return the number of depths: yours "
         "returns -1": -1 if stays == n else stays,
@@ -121,25 +125,31 @@ def other_axis(final, reading):
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def steps(x, final, steps) -> dict:
-    """Name the usual mistakes of the first steps, each as (A - 1) / lr and b / lr."""
-    length = sum(1 - step / steps for step in range(steps))
-    log_p, log_q = final.log_softmax(-1), x.log_softmax(-1)
-    up = (log_p.exp() - log_q.exp()).sign()  # against the slope of KL by b
-    apart = log_q - log_p
-    back = -(apart - (log_q.exp() * apart).sum()).sign()  # the same of KL(reading || final)
-
-    def moved(length, up=up):
-        return length * torch.outer(x.sign(), up), length * up
-
-    A, b = moved(length)
+def steps(x, final, rates) -> dict:
+    """Name the usual mistakes of the first steps, and the A and b that each would give."""
+    n = len(rates)
+    A, b = adam(x, final, rates)
     falls = "the rate falls evenly from lr at the first step to lr / steps at the last: yours"
+
+    def back(P, logits):  # of KL(reading || final)
+        apart = logits.log_softmax(-1) - P.log_softmax(-1)
+        q = logits.softmax(-1)
+        return q * (apart - (q * apart).sum())
+
     return {
-        "b is to be learned too": (A, 0 * b),
-        "A is to be learned too": (0 * A, b),
-        f"{falls} stays lr": moved(steps),
-        f"{falls} reaches 0 at the last": moved(length - 1),
-        "the loss should fall: yours climbs": moved(-length),
+        f"{falls} stays lr": adam(x, final, rates[:1] * n),
+        f"{falls} reaches 0 at the last": adam(x, final, [*rates[1:], 0.0]),
+        "the loss should fall: yours climbs": adam(x, final, rates, lambda P, Q: -towards(P, Q)),
         "x @ A + b: yours is A @ x, the other way round": (A.T, b),
-        "kl(final, reading), in this order: yours is the other way round": moved(length, back),
+        "kl(final, reading), in this order: yours is the other way round": adam(
+            x, final, rates, back
+        ),
+        "the loss is kl(final, reading): yours is the squared distance of the logits": adam(
+            x, final, rates, lambda P, logits: logits - P
+        ),
+        "one Adam for all steps, for it remembers: yours is a new one at each step": adam(
+            x, final, rates, forgets=True
+        ),
+        "b is to be learned too": adam(x, final, rates, learns="A"),
+        "A is to be learned too": adam(x, final, rates, learns="b"),
     }

@@ -64,8 +64,41 @@ def settles_counts(logits, answer):
     return (logits.argmax(-1) == answer).sum()
 
 
+def settles_counts_misses(logits, answer):
+    """wrong 4.2: counts the depths where it is not first"""
+    return len(logits) - int((logits.argmax(-1) == answer).sum())
+
+
+def settles_for_word_two(logits, answer):
+    """wrong 4.2: where word 0 is the first choice"""
+    return settles_by_a_loop(logits, 2)
+
+
+def settles_for_the_last_word(logits, answer):
+    """wrong 4.2: settles(logits, 0)"""
+    return settles_by_a_loop(logits, logits.shape[1] - 1)
+
+
+def settles_above_zero(logits, answer):
+    """wrong 4.2: settles"""
+    hits = (logits[:, answer] > 0).tolist()
+    return next((i for i in range(len(hits)) if all(hits[i:])), len(hits))
+
+
+def settles_by_probability(logits, answer):
+    """wrong 4.2: settles"""
+    hits = (logits.softmax(-1)[:, answer] > 0.4).tolist()
+    return next((i for i in range(len(hits)) if all(hits[i:])), len(hits))
+
+
+def settles_among_the_two_best(logits, answer):
+    """wrong 4.2: settles"""
+    hits = (logits.topk(min(2, logits.shape[1])).indices == answer).any(-1).tolist()
+    return next((i for i in range(len(hits)) if all(hits[i:])), len(hits))
+
+
 def settles_from_the_end(logits, answer):
-    """wrong 4.2: counts how many there are"""
+    """wrong 4.2: counts how many there are from there on"""
     hits = (logits.argmax(-1) == answer).tolist()
     return len(hits) if all(hits) else hits[::-1].index(False)
 
@@ -280,7 +313,7 @@ def fit_with_gradients_off(stream, final, read, steps, lr=0.01, batch=512, seed=
 
 
 def fit_from_zero(stream, final, read, steps, lr=0.01, batch=512, seed=0):
-    """wrong 4.5: with steps=0 nothing is learned yet"""
+    """wrong 4.5: with lr=0 nothing is learned"""
     return fitted(stream, final, read, steps, lr, batch, seed, start=0.0)
 
 
@@ -324,8 +357,89 @@ def fit_transposed(stream, final, read, steps, lr=0.01, batch=512, seed=0):
 
 
 def fit_on_the_first_examples(stream, final, read, steps, lr=0.01, batch=512, seed=0):
-    """wrong 4.5: Draw new ones"""
+    """wrong 4.5: yours always uses the same 10"""
     return fitted(stream[:batch], final[:batch], read, steps, lr, batch, seed)
+
+
+def fit_one_batch_drawn_before(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """wrong 4.5: yours always uses the same"""
+    rows = torch.randint(len(stream), (batch,), generator=torch.Generator().manual_seed(seed))
+    return fitted(stream[rows], final[rows], read, steps, lr, batch, seed)
+
+
+def fit_seeds_each_step(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """wrong 4.5: yours always uses the same"""
+    A = torch.eye(stream.shape[-1]).requires_grad_()
+    b = torch.zeros(stream.shape[-1]).requires_grad_()
+    adam = torch.optim.Adam([A, b], lr)
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = lr * (1 - step / steps)
+        draw = torch.Generator().manual_seed(seed)
+        rows = torch.randint(len(stream), (batch,), generator=draw)
+        with torch.enable_grad():
+            adam.zero_grad()
+            kl(final[rows], read(stream[rows] @ A + b)).mean().backward()
+        adam.step()
+    return A.detach(), b.detach()
+
+
+def fit_on_all_but_the_last(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """wrong 4.5: never drew 1 of them"""
+    few = max(1, len(stream) - 1)
+    return fitted(stream[:few], final[:few], read, steps, lr, batch, seed)
+
+
+def fit_with_a_fixed_batch(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """wrong 4.5: each step takes 10 examples"""
+    return fitted(stream, final, read, steps, lr, 512, seed)
+
+
+def fit_with_one_seed(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """wrong 4.5: does not use `seed`"""
+    return fitted(stream, final, read, steps, lr, batch, 0)
+
+
+def fit_squared_error(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """wrong 4.5: squared distance"""
+    far = lambda final, reading: (reading - final).pow(2).mean()  # noqa: E731
+    return fitted(stream, final, read, steps, lr, batch, seed, loss=far)
+
+
+def fit_with_a_new_adam_each_step(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """wrong 4.5: yours is a new one at each step"""
+    draw = torch.Generator().manual_seed(seed)
+    A, b = torch.eye(stream.shape[-1]), torch.zeros(stream.shape[-1])
+    for step in range(steps):
+        A, b = A.detach().requires_grad_(), b.detach().requires_grad_()
+        adam = torch.optim.Adam([A, b], lr * (1 - step / steps))
+        rows = torch.randint(len(stream), (batch,), generator=draw)
+        with torch.enable_grad():
+            kl(final[rows], read(stream[rows] @ A + b)).mean().backward()
+        adam.step()
+    return A.detach(), b.detach()
+
+
+def fit_by_a_list_of_rates(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """right 4.5"""
+    rates = torch.linspace(lr, lr / steps, steps).tolist()
+    return fitted(stream, final, read, steps, lr, batch, seed, rate=lambda step: rates[step])
+
+
+def fit_reads_all_and_picks(stream, final, read, steps, lr=0.01, batch=512, seed=0):
+    """right 4.5"""
+    draw = torch.Generator().manual_seed(seed)
+    A = torch.eye(stream.shape[-1], requires_grad=True)
+    b = torch.zeros(stream.shape[-1], requires_grad=True)
+    adam = torch.optim.Adam([A, b], lr)
+    for rate in torch.linspace(lr, lr / steps, steps).tolist():
+        adam.param_groups[0]["lr"] = rate
+        rows = torch.randperm(len(stream), generator=draw)[:batch]
+        with torch.enable_grad():
+            cost = kl(final, read(stream @ A + b))  # of all: slow, and the same
+            adam.zero_grad()
+            cost[rows].mean().backward()
+        adam.step()
+    return A.detach(), b.detach()
 
 
 def fit_unseeded(stream, final, read, steps, lr=0.01, batch=512, seed=0):
@@ -368,7 +482,7 @@ def fit_by_a_module(stream, final, read, steps, lr=0.01, batch=512, seed=0):
 
 
 def rewrite_by_gain_alone(fall, lead, keep=0.5):
-    """wrong 4.6: does not look at what a neuron takes"""
+    """wrong 4.6: each of the others must keep 0.5"""
     chosen, left = [], float(lead[0])
     for m in fall[0].argsort(descending=True).tolist():
         if left >= 0:
@@ -440,7 +554,7 @@ def rewrite_by_ratio(fall, lead, keep=0.5):
 
 
 def rewrite_gently(fall, lead, keep=0.5):
-    """right 4.6"""
+    """wrong 4.6: take those that gain most first"""
     harm = (fall[1:] / lead[1:, None]).clamp(min=0).amax(0)  # [m]
     order = (fall[0] / lead[0] - harm).argsort(descending=True).tolist()
     chosen, left = [], lead.clone()
@@ -449,3 +563,60 @@ def rewrite_gently(fall, lead, keep=0.5):
         if left[0] >= 0 and fall[0, m] > 0 and (after[1:] >= keep * lead[1:]).all():
             chosen, left = [*chosen, m], after
     return chosen if left[0] < 0 else []
+
+
+def rewrite_by_gain_less_harm(fall, lead, keep=0.5):
+    """wrong 4.6: take those that gain most first"""
+    cost = fall[1:].clamp(min=0).div(lead[1:, None]).amax(0)  # [m]
+    chosen, left = [], lead.clone()
+    for m in (fall[0] - cost * lead[0]).argsort(descending=True).tolist():
+        after = left - fall[:, m]
+        if left[0] >= 0 and (after[1:] >= keep * lead[1:]).all():
+            chosen, left = [*chosen, m], after
+    return chosen if left[0] < 0 else []
+
+
+def rewrite_each_for_itself(fall, lead, keep=0.5):
+    """wrong 4.6: when all that you chose are told"""
+    safe = (lead[1:, None] - fall[1:] >= keep * lead[1:, None]).all(0)  # [m]
+    chosen, left = [], float(lead[0])
+    for m in fall[0].masked_fill(~safe, 0).argsort(descending=True).tolist():
+        if left >= 0 and safe[m] and fall[0, m] > 0:
+            chosen.append(m)
+            left -= float(fall[0, m])
+    return chosen if left < 0 else []
+
+
+def rewrite_stops_at_zero(fall, lead, keep=0.5):
+    """wrong 4.6: must get below 0"""
+    chosen, left = [], lead.clone()
+    for m in fall[0].argsort(descending=True).tolist():
+        after = left - fall[:, m]
+        if left[0] > 0 and fall[0, m] > 0 and (after[1:] >= keep * lead[1:]).all():
+            chosen, left = [*chosen, m], after
+    return chosen if left[0] <= 0 else []
+
+
+def rewrite_in_order(fall, lead, keep=0.5):
+    """right 4.6"""
+    chosen, left = [], lead.clone()
+    for m in fall[0].argsort(descending=True).tolist():
+        after = left - fall[:, m]
+        if left[0] >= 0 and fall[0, m] > 0 and (after[1:] >= keep * lead[1:]).all():
+            chosen, left = [*chosen, m], after
+    return chosen if left[0] < 0 else []
+
+
+def rewrite_with_an_eye_on_room(fall, lead, keep=0.5):
+    """right 4.6"""
+    chosen, left = [], lead.clone()
+    while left[0] >= 0:
+        room = (left[1:] - keep * lead[1:]).clamp(min=1e-6)
+        use = (fall[1:].clamp(min=0) / room[:, None]).amax(0)  # [m], the share of the least room
+        worth = (fall[0] / lead[0] - 0.05 * use).masked_fill((use > 1) | (fall[0] <= 0), -9)
+        worth[chosen] = -9
+        if worth.max() <= -9:
+            return []
+        chosen.append(int(worth.argmax()))
+        left = left - fall[:, chosen[-1]]
+    return chosen
