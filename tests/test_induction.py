@@ -1,6 +1,7 @@
 """Lesson 05: the small networks, their recipe and their card; the lesson runs, and can fail."""
 
 import importlib.util
+import itertools
 import json
 import math
 import re
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from test_lesson_03 import stand_in
 
+from lessons.expect import Disagreement
 from lessons.techniques import copiers, copying, induction, repeats
 from minimech import HookedTransformer, MinimechError
 from tests.clones import ROOT, environment
@@ -151,8 +153,8 @@ def recipe(monkeypatch):
     return module
 
 
-def options(out: Path) -> SimpleNamespace:
-    return SimpleNamespace(steps=12, fresh=False, out=out)
+def options(out: Path, steps: int = 12) -> SimpleNamespace:
+    return SimpleNamespace(steps=steps, fresh=False, out=out)
 
 
 def test_an_interrupted_run_ends_with_the_very_weights_of_one_that_was_not(
@@ -189,6 +191,44 @@ def test_a_loss_that_is_no_number_stops_the_run(recipe, monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match=r"nan at step 6; .*resume.pt keeps the last good state"):
         recipe.run(options(tmp_path), "one_layer")
     assert torch.load(tmp_path / "one_layer" / "resume.pt", weights_only=True)["step"] == 4
+
+
+def test_the_last_step_is_kept_whatever_its_number(recipe, tmp_path):
+    recipe.run(options(tmp_path, steps=3), "one_layer")
+    folder = tmp_path / "one_layer"
+    assert repeats.load(folder)[1]["step"] == [0, 2, 3]
+    assert json.loads((folder / "history.json").read_text())["config"]["steps"] == 3
+    last = load_file(folder / "all" / "00003.safetensors")
+    assert all(torch.equal(last[name], w) for name, w in repeats.load(folder)[0].named_parameters())
+    recipe.run(options(tmp_path, steps=5), "one_layer")  # and the run goes on from there
+    assert repeats.load(folder)[1]["step"] == [0, 2, 3, 4, 5]
+
+
+def test_a_damaged_state_is_named_and_how_to_go_on(recipe, tmp_path):
+    (tmp_path / "one_layer").mkdir()
+    for damaged in (b"", b"nonsense"):
+        (tmp_path / "one_layer" / "resume.pt").write_bytes(damaged)
+        with pytest.raises(SystemExit, match=r"resume.pt cannot be read .*--fresh starts over"):
+            recipe.run(options(tmp_path), "one_layer")
+    torch.save({"step": 4}, tmp_path / "one_layer" / "resume.pt")
+    with pytest.raises(SystemExit, match="--fresh starts over"):
+        recipe.run(options(tmp_path), "one_layer")
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (["two_layers"], "there is no run called two_layers"),
+        (["--steps", "-5"], "--steps is 0 or more"),
+        (["--out", str(SCRIPT)], "--out is a folder"),
+    ],
+    ids=["run", "steps", "out"],
+)
+def test_wrong_options_get_a_sentence(recipe, wrong, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["induction.py", *wrong])
+    with pytest.raises(SystemExit):
+        recipe.main()
+    assert said in capsys.readouterr().err
 
 
 def test_what_ships_begins_as_the_recipe_begins():
@@ -287,6 +327,7 @@ def test_texts_for_a_language_model_say_every_word_twice():
     assert math.isnan(copying.price(model, tokens)[0])
     everyone = [(1, head) for head in range(3)]
     assert copying.copied(model, tokens) > 0.9
+    assert copying.copied(model, tokens, answers=tokens.roll(1, 0)) < 0.1
     assert copying.copied(model, tokens, copying.silenced(everyone, "zero")) < 0.2
 
 
@@ -302,67 +343,95 @@ def test_the_network_made_by_hand_is_right_at_every_distance():
 # ---- the lesson ----------------------------------------------------------------------------------
 
 
-def run_lesson(root: Path, out: Path, **env) -> subprocess.CompletedProcess:
-    """Run the lesson as a reader does, with nobody at the keyboard."""
-    return subprocess.run(
-        [sys.executable, "lessons/05_induction.py"],
-        cwd=root,
-        env=environment(OUT=str(out), PYTHONPATH=str(root), **env),
+def cells() -> dict[int, str]:
+    """Split the script into its cells, each on the lines where it stands; 0 is what comes first."""
+    text = SCRIPT.read_text(encoding="utf-8")
+    starts = [0, *(at.start() for at in re.finditer(r"^# %% ", text, re.M)), len(text)]
+    parts = enumerate(itertools.pairwise(starts))
+    return {n: "\n" * text.count("\n", 0, first) + text[first:end] for n, (first, end) in parts}
+
+
+def play(names: dict, *sources: str) -> dict:
+    """Run cells in this process, one after the other, on the same names."""
+    with torch.no_grad():  # the script switches gradients off for good; this brings them back
+        for source in sources:
+            exec(compile(source, str(SCRIPT), "exec"), names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def lesson_until(tmp_path_factory):
+    """Play some cells on a model; what they leave behind in this process is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        patch.setattr(sys, "path", [*sys.path])
+
+        def until(model: str, *numbers: int) -> dict:
+            patch.setenv("MODEL", model)
+            patch.setattr("lessons.lesson.OUT", tmp_path_factory.mktemp("out"))
+            script = cells()
+            return play({"__file__": str(SCRIPT)}, *(script[n] for n in numbers))
+
+        yield until
+
+
+@pytest.fixture(scope="module")
+def honest_game(lesson_until) -> dict:
+    """The names after cell 15, the language model's cells left out: none of them is used later."""
+    return lesson_until("world", 1, 12, 15)
+
+
+@pytest.mark.slow
+def test_the_lesson_runs_and_every_row_holds(tmp_path):
+    """Run it as a reader does, with nobody at the keyboard."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)],
+        env=environment(OUT=str(tmp_path), PYTHONPATH=str(ROOT), MODEL="world"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=300,
     )
-
-
-def rows_of(out: Path) -> dict:
-    return {row["id"]: row for row in json.loads((out / "05" / "results.json").read_text())}
-
-
-@pytest.mark.slow
-def test_the_lesson_runs_and_every_row_holds(tmp_path):
-    done = run_lesson(ROOT, tmp_path, MODEL="world")
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    rows = rows_of(tmp_path)
-    assert {row["status"] for row in rows.values()} == {"ok"} and len(rows) >= 75
+    rows = json.loads((tmp_path / "05" / "results.json").read_text())
+    assert {row["status"] for row in rows} == {"ok"} and len(rows) >= 80
     lines = [line for line in done.stdout.splitlines() if "index.html" not in line]
     assert max(map(len, lines)) <= 100
     html = (tmp_path / "05" / "index.html").read_text(encoding="utf-8")
     assert len(list((tmp_path / "05").glob("*.png"))) == 12 and "<img " in html
 
 
-@pytest.mark.slow
-def test_on_a_random_model_nothing_copies_and_the_lesson_ends(tmp_path):
-    """The way that GPT-2 goes, on a stand-in: no row is about the world model."""
-    model = stand_in(tmp_path / "model")
-    done = run_lesson(ROOT, tmp_path, MODEL=str(model))
-    assert done.returncode == 0, done.stdout[-500:] + done.stderr
-    rows = rows_of(tmp_path)
+def test_on_a_random_model_nothing_copies_and_the_lesson_ends(lesson_until, tmp_path):
+    """The way that GPT-2 goes, on a stand-in: the cells that ask a language model."""
+    model = str(stand_in(tmp_path / "model"))
+    lesson = lesson_until(model, *range(1, 13), 14, len(cells()) - 1)["lesson"]
+    rows = {row["id"]: row for row in lesson.rows}
     assert rows["9.1"]["observed"] < 0.5 and rows["9.1"]["status"] == "look"
     assert {row["status"] for row in rows.values()} == {"ok", "look"}
+    assert (lesson.folder / "index.html").exists()
 
 
 BREAKS = [
-    ("last < 0, -1, last + 1)", "last < 0, -1, last)", "15.4"),
-    ("place.roll(-1, 1)", "place.roll(1, 1)", "18.1"),
-    ("[sharp * place.roll(-1, 1), sharp * own]", "[place.roll(-1, 1), own]", "18.1"),
-    ("*game, [one]) for one in order]", '*game, [one], how="resample") for one in order]', "16.1"),
+    ("after_last", "last < 0, -1, last + 1)", "last < 0, -1, last)", 15, "15.4"),
+    ("by_hand", "place.roll(-1, 1)", "place.roll(1, 1)", 18, "18.1"),
+    ("by_hand", "[sharp * place.roll(-1, 1), sharp * own]", "[place.roll(-1, 1), own]", 18, "18.1"),
+    ("", "*game, [one]) for one in", '*game, [one], how="resample") for one in', 16, "16.1"),
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("right, wrong, row", BREAKS, ids=["last", "place", "sharp", "resample"])
-def test_break_it_does_what_it_says(right, wrong, row, tmp_path):
-    clone = tmp_path / "clone"
-    for folder in ("lessons", "minimech", "weights", "tests"):
-        ignored = shutil.ignore_patterns("__pycache__", "grokking")
-        shutil.copytree(ROOT / folder, clone / folder, ignore=ignored)
-    shutil.copytree(ROOT / "weights" / "recipes", clone / "weights/recipes", dirs_exist_ok=True)
-    (clone / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    paths = [clone / "lessons/techniques/induction.py", clone / "lessons/05_induction.py"]
-    texts = [path.read_text(encoding="utf-8") for path in paths]
-    assert sum(text.count(right) for text in texts) == 1
-    for path, text in zip(paths, texts):
-        path.write_text(text.replace(right, wrong), encoding="utf-8")
-    done = run_lesson(clone, tmp_path, MODEL="world")
-    assert done.returncode == 1 and done.stderr.startswith(f"Row {row}, "), done.stderr
+@pytest.mark.parametrize("name, right, wrong, cell, row", BREAKS, ids=[0, 1, 2, 3])
+def test_break_it_does_what_it_says(honest_game, monkeypatch, name, right, wrong, cell, row):
+    """Each edit, in the technique (where it has a name) or in the cell, stops its cell."""
+    source = cells()[cell]
+    if name:
+        path = ROOT / "lessons" / "techniques" / "induction.py"
+        text = path.read_text(encoding="utf-8")
+        assert text.count(right) == 1
+        edited: dict = {}
+        exec(compile(text.replace(right, wrong), str(path), "exec"), edited)
+        monkeypatch.setattr(induction, name, edited[name])
+    else:
+        assert source.count(right) == 1
+        source = source.replace(right, wrong)
+    with pytest.raises(Disagreement, match=f"^Row {row}, "):
+        play({**honest_game}, source)

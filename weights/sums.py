@@ -41,8 +41,9 @@ def check_sums(folder: Path, sums: dict | None = None, whole: bool = False) -> N
 def mend(folder: Path) -> str:
     """Say where a model's files come from."""
     fetched = read_json(SHIPPED / "pinned.json")["models"]
-    ships = folder.resolve().parent == SHIPPED.resolve() and folder.name not in fetched
-    return f"`git checkout -- weights/{folder.name}` restores it" if ships else AGAIN
+    here, shipped = folder.resolve(), SHIPPED.resolve()
+    ships = shipped in here.parents and here.relative_to(shipped).parts[0] not in fetched
+    return f"`git checkout -- weights/{here.relative_to(shipped)}` restores it" if ships else AGAIN
 
 
 def sha256(path: Path) -> str:

@@ -5,6 +5,7 @@ What is right is said by slow loops and by the big matrices that the exercises d
 by hand is judged by what it does (induction_by_hand.py).
 """
 
+import tracemalloc
 from random import Random
 
 import torch
@@ -79,17 +80,21 @@ class Sizes(TorchFunctionMode):
 def check_copying_score(mine, seed):
     """Judge copying_score: eigenvalues that one sees, then random ones, then 300 words."""
     one, unit, turn = torch.tensor([[2.0], [0.0]]), torch.eye(2), torch.tensor([[0.0, 1], [-1, 0]])
-    cases = [(one, torch.tensor([[3.0, 5.0]])), (one, torch.tensor([[-3.0, 5.0]]))]
-    cases += [(unit, torch.diag(torch.tensor([3.0, -1.0]))), (unit, turn + unit), (unit, turn)]
+    cases = [(unit, torch.diag(torch.tensor([-5.0, 1.0]))), (unit, turn + unit), (unit, turn)]
+    cases += [(one, torch.tensor([[3.0, 5.0]])), (one, torch.tensor([[-3.0, 5.0]]))]
     cases += [(draw(seed, 3, 7, 4), draw(seed, 3, 4, 7)), (draw(seed, 6, 2), draw(seed, 2, 6))]
     for left, right in cases:
         shown = f"{brief(left)}, {brief(right)}" if len(left) == 2 else "left, right"
         got = called(mine.copying_score, left, right)
         want, named = loops.copying(left, right), mistakes.copying(left, right)
         judge(got, want, f"copying_score({shown})", named, atol=1e-4)
+    left, right = draw(seed, 300, 3), draw(seed, 3, 300)
+    tracemalloc.start()  # what NumPy makes, Sizes cannot see
     with Sizes() as sizes:
-        called(mine.copying_score, draw(seed, 300, 3), draw(seed, 3, 300))
-    if sizes.largest >= 300:
+        called(mine.copying_score, left, right)
+    most = tracemalloc.get_traced_memory()[1]  # bytes
+    tracemalloc.stop()
+    if sizes.largest >= 300 or most >= 4 * 300**2:
         raise Wrong(
             "left @ right is as large as the vocabulary squared: with GPT-2's words it would fill "
             "ten gigabytes. right @ left is [e e] and has the same eigenvalues, but for zeros"
@@ -104,7 +109,8 @@ def check_k_composition(mine, seed):
     first, second = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [1.0]])  # [d e], e = 1
     V, O, Q = first, second.T, 3 * first  # reads the first number, writes the second
     cases = [(V, O, first + 2 * second, second), (V, O, Q, second), (V, O, Q, first)]
-    cases += [(V, O, Q, first + second), (V, 5 * O, Q, second), (V, O, second, first)]
+    cases += [(V, O, Q, first + 2 * second), (V, 5 * O, Q, second), (V, O, second, first)]
+    cases += [(first + 2 * second, O, Q, second)]
     W = [draw(seed, 7, 3, n)[..., 0] for n in (1, 2, 3, 4)]
     cases += [(W[0], W[1].T, W[2], W[3])]
     heads = [draw(seed, 4, 6, 2, n)[..., 0] for n in (1, 2, 3, 4)]  # [h d e]
@@ -129,20 +135,33 @@ def check_ablate(mine, seed):
         for how in ("zero", "mean", "resample"):
             shown = f"z = {brief(z)}" if z is small else "z [3 5 4 2]"
             call = f'ablate({heads}, "{how}"), its hook called with {shown}'
-            got = hooked(mine, z, heads, how)
-            judge(got, loops.ablated(z, heads, how), call, mistakes.ablated(z, heads, how))
+            hook = made(mine, heads, how)
+            for run, given in ((call, z), (f"{call}, and in its second run with 2 z", 2 * z)):
+                want, named = loops.ablated(given, heads, how), mistakes.ablated(given, heads, how)
+                judge(hooked(hook, given), want, run, named)
 
 
-def hooked(mine, z, heads, how) -> Tensor:
-    """Make the hook, call it as the model does, and return what the run would go on with."""
-    listed, given = list(heads), z.clone()
-    made = mine.ablate(listed, how)
-    if not callable(made):
-        what = "nothing" if made is None else f"a {type(made).__name__}"
+def made(mine, heads, how):
+    """Make the hook; the list of heads must stay as it was."""
+    listed = list(heads)
+    hook = mine.ablate(listed, how)
+    if not callable(hook):
+        what = "nothing" if hook is None else f"a {type(hook).__name__}"
         raise Wrong(f"ablate should return a hook, a function of (z, hook): yours returns {what}")
-    result = made(given, HookPoint("blocks.0.attn.hook_z"))
-    if listed != heads:
-        raise Wrong("your function changed the list of heads: whoever called it still needs it")
+
+    def watched(z, site):
+        result = hook(z, site)
+        if listed != heads:
+            raise Wrong("your function changed the list of heads: whoever called it still needs it")
+        return result
+
+    return watched
+
+
+def hooked(hook, z) -> Tensor:
+    """Call the hook as the model does, and return what the run would go on with."""
+    given = z.clone()
+    result = hook(given, HookPoint("blocks.0.attn.hook_z"))
     if result is None and torch.equal(given, z):
         raise Wrong("your hook returned None and left z as it was: return the changed tensor")
     return given if result is None else result

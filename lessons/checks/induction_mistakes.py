@@ -41,6 +41,7 @@ def places(tokens) -> dict:
     new = ~before.any(-1)
     itself = torch.where(equal.tril(), at, -1).amax(-1)
     anywhere = torch.where(equal, at, -1).amax(-1)
+    others = torch.where(equal & ~torch.eye(len(at), dtype=torch.bool), at, -1).amax(-1)
     out = "right after the last earlier equal token: yours"
     return {
         f"{out} is that token itself, one too early": last,
@@ -48,12 +49,25 @@ def places(tokens) -> dict:
         f"{out} follows the first one": torch.where(new, -1, first + 1),
         f"{out} takes the position itself for an earlier one": itself + 1,
         f"{out} looks into the future too": anywhere + 1,
+        f"{out} looks at later copies too": torch.where(others < 0, -1, others + 1),
+        f"{out} remembers the text before": remembered(tokens),
         "-1 where the token stands for the first time: yours is 0, which is a place": last + 1,
         "-1 where the token stands for the first time: yours is the position itself": torch.where(
             new, at, last + 1
         ),
         f"{out} is told as a distance, not as a position": torch.where(new, -1, at - last - 1),
     }
+
+
+def remembered(tokens):
+    """Walk through all texts with one memory, which is not cleared between them."""
+    last: dict[int, int] = {}
+    result = torch.full_like(tokens, -1)
+    for i, text in enumerate(tokens.tolist()):
+        for at, token in enumerate(text):
+            result[i, at] = last.get(token, -2) + 1
+            last[token] = at
+    return result
 
 
 def copying(left, right) -> dict:
@@ -70,6 +84,7 @@ def copying(left, right) -> dict:
         "divide by the sum of |L|: yours divides by how many there are": real / left.shape[-1],
         "divide by the sum of |L|: yours is upside down": whole / real,
         "add up the eigenvalues: yours counts how many are positive": positive,
+        "add up the lengths: yours takes the length of the sum": real / values.sum(-1).abs(),
         "a score can be negative: yours takes absolute values above the line too": real.abs()
         / whole,
         "eigenvalues, not singular values, which are never negative": real / stretched.sum(-1),
@@ -96,6 +111,13 @@ def compositions(W_V, W_O, W_Q, W_K) -> dict:
         f"{missing} adds them": keys / (length(QK) + length(OV)),
         "a length is a root: yours is squared": (keys / most) ** 2,
     }
+    if W_K.shape == (len(W_Q), 1):  # where the thin matrices fit, turned or not
+        turned, fit = (
+            "product_norm takes [n e] and [e n]: yours does not transpose",
+            W_V @ W_O @ W_K,
+        )
+        wrong[f"{turned} W_K"] = keys / (length(W_Q) * abs(W_K.sum()) * length(OV))
+        wrong[f"{turned} W_V W_O W_K"] = length(W_Q) * abs(fit.sum()) / most
     if keys.ndim:
         wrong["one score for each pair of heads: yours is one for all"] = keys.norm() / most.norm()
     return wrong

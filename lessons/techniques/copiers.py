@@ -28,7 +28,8 @@ class Looks(NamedTuple):
 
 def networks() -> dict[str, Copier]:
     """Load all networks of weights/induction, by the names of their folders."""
-    return {folder.name: load(folder)[0] for folder in sorted(FOLDER.iterdir()) if folder.is_dir()}
+    names = *HONEST, "fixed_one_layer", "fixed_two_layers"
+    return {name: load(FOLDER / name)[0] for name in names}
 
 
 def accuracy(net: Copier, tokens: Tensor, can_tell: Tensor, fwd_hooks=()) -> float:
@@ -57,12 +58,6 @@ def best_pattern(net: Copier, tokens: Tensor, back: int, first: int) -> Tensor: 
 def by_length(net: Copier) -> list[float]:
     """Say which share is told right of texts in which 6, 7, ... 24 tokens are said twice."""
     return [accuracy(net, *fixed(256, 1, length)) for length in LENGTHS]
-
-
-def who_copies(by_length: dict[str, list[float]]) -> str:
-    """Say which of two tells over 90 % right, whether 10 tokens are said twice or 24."""
-    able = [name for name, shares in by_length.items() if min(shares[4:]) > 0.9]
-    return "both" if len(able) == 2 else able[0] if able else "neither"
 
 
 def untrained(n_layers: int = 1) -> Copier:
@@ -138,6 +133,23 @@ def turn(on_the_way: dict[int, Copier], tokens: Tensor, can_tell: Tensor) -> dic
         "after the copy (layer 1)": [look.after[1].mean().item() for look in seen],
         "K-composition (best head)": [into_keys(one).max().item() for one in on_the_way.values()],
     }
+
+
+def above(scores: Tensor, bar: float) -> list[int]:  # [h]
+    """List the heads of one layer whose score is above a bar."""
+    return (scores > bar).nonzero()[:, 0].tolist()
+
+
+def first_step(curves: dict, share: float) -> int:
+    """Say at which step of the training so many were told right for the first time."""
+    pairs = zip(curves["step"], curves["accuracy"])
+    return next(int(step) for step, right in pairs if right >= share)
+
+
+def at_steps(curves: dict, which: str, on_the_way: dict[int, Copier]) -> list[float]:
+    """Read a curve of the training, snapshot by snapshot."""
+    curve = dict(zip(curves["step"], curves[which]))
+    return [curve[step] for step in on_the_way]
 
 
 def jobs(on_the_way: dict[int, Copier], tokens: Tensor, head: int) -> dict[str, list[float]]:

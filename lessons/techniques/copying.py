@@ -18,15 +18,15 @@ COMMON = 20_000  # GPT-2's later tokens are rare ones, some of them never traine
 # What is known of the lesson's rows, model by model. Of GPT-2: TransformerLens's demos (Exploratory
 # Analysis, cell 100, and Main Demo, cells 44 and 116), on random tokens other than ours: so bands.
 GPT2 = {"4.1": "L4H11", "4.2": at_least(0.95), "4.3": 5, "4.4": Band(0.87, 0.98)}
-GPT2 |= {"4.5": Band(0.6, 0.8), "6.3": "L11H3", "6.4": 0.9995}
+GPT2 |= {"4.5": at_least(0.5), "6.3": "L11H3", "6.4": 0.9995}
 WORLD = {"2.1": 12.26, "2.2": 0.012, "2.3": 11.51, "3.1": "4 ·likes", "3.2": 0.9962}
 WORLD |= {"3.3": 0.000302, "4.1": "L0H0", "4.2": 0.6612, "4.3": 3, "4.4": 0.9426}
 WORLD |= {"4.5": 0.004163, "4.6": 0.05573, "5.1": 0.004163, "5.2": 0.005192, "5.3": 0.01812}
 WORLD |= {"6.2": 0.2747, "6.3": "L1H0", "6.4": 0.7174, "7.1": 0.9739, "7.2": 0.9707}
 WORLD |= {"7.3": 0.1862, "8.1": "L0H2", "8.2": 0.1349, "8.3": 2, "8.4": 2, "9.1": 0.9979}
-WORLD |= {"9.2": 0.07292, "9.3": 1.0, "9.4": 0.9979, "10.1": -0.01297, "10.2": -11.44}
-WORLD |= {"10.3": -0.4529, "10.4": 0.003699, "11.1": 0.9931, "11.2": 0.6684, "11.3": 0.04167}
-WORLD |= {"11.4": 0.0, "11.5": 1.0, "14.3": 1.0}
+WORLD |= {"9.2": 0.07292, "9.3": 1.0, "9.4": 0.9979, "10.1": 15.46, "10.2": -0.01297}
+WORLD |= {"10.3": -11.44, "10.4": -0.4529, "10.5": 0.003699, "11.1": 0.9931, "11.2": 0.6684}
+WORLD |= {"11.3": 0.04167, "11.4": 0.911, "11.5": 0.0, "11.6": 1.0, "14.3": 1.0}
 KNOWN = {"gpt2": (GPT2, "TransformerLens"), "world": (WORLD, "recorded")}
 
 
@@ -56,11 +56,15 @@ def price(model, tokens: Tensor) -> Tensor:  # [b p] -> [p]
     return torch.cat([torch.full((1,), float("nan")), losses])
 
 
-def copied(model, tokens: Tensor, fwd_hooks=()) -> float:
-    """Say which share of the words is told right the second time, from its second word on."""
+def copied(model, tokens: Tensor, fwd_hooks=(), answers=None) -> float:
+    """Say which share of the words is told right the second time, from its second word on.
+
+    `answers` [b p]: texts whose words count as right instead.
+    """
     n = tokens.shape[1] // 2
     said = model.run_with_hooks(tokens, fwd_hooks=fwd_hooks)[:, n + 1 : -1].argmax(-1)
-    return (said == tokens[:, n + 2 :]).float().mean().item()
+    right = tokens if answers is None else answers
+    return (said == right[:, n + 2 :]).float().mean().item()
 
 
 def stripes(cache, n_layers: int, back: int, first: int) -> Tensor:  # -> [l h]
@@ -76,15 +80,15 @@ def silenced(heads: list[tuple[int, int]], how: str) -> list:
     return [(f"blocks.{layer}.attn.hook_z", induction.ablate(own[layer], how)) for layer in layers]
 
 
-def taken_away(model, tokens: Tensor, heads: list[tuple[int, int]], how: str) -> list[float]:
+def taken_away(model, tokens: Tensor, heads, how: str, answers=None) -> list[float]:
     """Say which share is copied with 0, 1, 2, ... of some heads taken away, at most six.
 
-    The mean over three choices of which, where there are so many.
+    `heads` are (layer, head) pairs; the mean over three choices of which, where there are so many.
     """
     means = []
     for k in range(min(len(heads), 6) + 1):
         some = list(combinations(heads[:6], k))[:3]
-        shares = [copied(model, tokens, silenced([*one], how)) for one in some]
+        shares = [copied(model, tokens, silenced([*one], how), answers) for one in some]
         means.append(sum(shares) / len(shares))
     return means
 
@@ -109,9 +113,10 @@ def circuits(plain) -> Circuits:
     return Circuits(*heads, plain.W_E, plain.W_U)
 
 
-def compositions(earlier: Circuits, later: Circuits) -> Tensor:
-    """Take `induction.k_composition` of each of some earlier heads with one later head."""
-    return induction.k_composition(earlier.W_V, earlier.W_O, later.W_Q, later.W_K)
+def compositions(weights: Circuits, layer: int, head: int) -> Tensor:  # -> [earlier heads]
+    """Take `induction.k_composition` of each earlier head, layer by layer, with one later head."""
+    W_V, W_O = (matrices[:layer].flatten(0, 1) for matrices in (weights.W_V, weights.W_O))
+    return induction.k_composition(W_V, W_O, weights.W_Q[layer, head], weights.W_K[layer, head])
 
 
 def random_heads(d_model: int, d_head: int, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:

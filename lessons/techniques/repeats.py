@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from minimech import MinimechError
 from minimech.hooks import UNTAPPED, Tap, site_shapes
-from weights.sums import check_sums
+from weights.sums import check_sums, mend
 
 BOS, VOCAB, LENGTH = 0, 128, 48  # token 0 begins a text, and stands nowhere else
 HEADS, WIDTH = 4, 64
@@ -182,9 +182,9 @@ def load(folder: Path) -> tuple[Copier, dict]:
 
     Raises: MinimechError if a file is missing, truncated or altered.
     """
+    if not (folder / "SHA256SUMS").exists():
+        raise MinimechError(f"no network, or no SHA256SUMS, in {folder}; {mend(folder)}")
     check_sums(folder)
-    if not (folder / "model.safetensors").exists():
-        raise MinimechError(f"no network in {folder}: weights/recipes/induction.py makes one")
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     return filled(load_file(folder / "model.safetensors")), history["curves"]
 

@@ -1,5 +1,6 @@
 """Answers to lesson 05: wrong ones, with what a check must say of each, and right ones."""
 
+import numpy as np
 import torch
 
 from lessons.techniques import induction
@@ -56,6 +57,25 @@ def stripe_by_index(pattern, back, first):
 
 
 # ---- 5.2 -----------------------------------------------------------------------------------------
+
+
+def one_memory_for_all_texts(tokens):
+    """wrong 5.2: remembers the text before"""
+    result, seen = torch.full_like(tokens, -1), {}
+    for i, text in enumerate(tokens.tolist()):
+        for at, token in enumerate(text):
+            if token in seen:
+                result[i, at] = seen[token] + 1
+            seen[token] = at
+    return result
+
+
+def later_copies_too(tokens):
+    """wrong 5.2: looks at later copies"""
+    n = tokens.shape[1]
+    equal = (tokens[:, :, None] == tokens[:, None, :]) & (torch.eye(n) == 0)
+    last = torch.where(equal, torch.arange(n), -1).amax(-1)
+    return torch.where(last < 0, -1, last + 1)
 
 
 def the_copy_itself(tokens):
@@ -134,6 +154,23 @@ def in_the_big_matrix(left, right):
     return values.real.sum(-1) / values.abs().sum(-1)
 
 
+def in_the_big_matrix_by_numpy(left, right):
+    """wrong 5.3: vocabulary squared"""
+    values = torch.from_numpy(np.linalg.eigvals(left.numpy() @ right.numpy()))
+    return (values.real.sum(-1) / values.abs().sum(-1)).float()
+
+
+def length_of_the_sum(left, right):
+    """wrong 5.3: the length of the sum"""
+    values = torch.linalg.eigvals(right @ left)
+    return values.real.sum(-1) / values.sum(-1).abs()
+
+
+def divided_by_how_many(left, right):
+    """wrong 5.3: how many there are"""
+    return torch.linalg.eigvals(right @ left).real.mean(-1)
+
+
 def of_real_parts(left, right):
     """wrong 5.3: real part"""
     values = torch.linalg.eigvals(right @ left).real
@@ -174,6 +211,12 @@ def absolute_above(left, right):
     return values.real.sum(-1).abs() / values.abs().sum(-1)
 
 
+def by_numpy(left, right):
+    """right 5.3"""
+    values = torch.from_numpy(np.linalg.eigvals(right.numpy() @ left.numpy()))
+    return (values.real.sum(-1) / values.abs().sum(-1)).float()
+
+
 def by_trace(left, right):
     """right 5.3"""
     small = right @ left
@@ -202,6 +245,17 @@ def queries_read(W_V, W_O, W_Q, W_K):
 def reads_what_it_reads(W_V, W_O, W_Q, W_K):
     """wrong 5.4: takes what it reads"""
     return product_norm(W_Q @ (W_K.mT @ W_V), W_O) / lengths(W_V, W_O, W_Q, W_K)
+
+
+def keys_not_transposed(W_V, W_O, W_Q, W_K):
+    """wrong 5.4: does not transpose W_K"""
+    length = product_norm(W_Q, (W_V @ (W_O @ W_K)).mT)
+    return length / (product_norm(W_Q, W_K) * product_norm(W_V, W_O))
+
+
+def handed_on_not_transposed(W_V, W_O, W_Q, W_K):
+    """wrong 5.4: does not transpose W_V W_O W_K"""
+    return product_norm(W_Q, W_V @ (W_O @ W_K)) / lengths(W_V, W_O, W_Q, W_K)
 
 
 def not_divided(W_V, W_O, W_Q, W_K):
@@ -329,6 +383,41 @@ def edits_a_copy(heads, how):
     def hook(z, hook):
         z = z.clone()
         z[:, :, heads] = right_one(z, how)[:, :, heads]
+
+    return hook
+
+
+def right_in_the_first_run(heads, how):
+    """wrong 5.5: in its second run"""
+    kept = {}
+
+    def hook(z, hook):
+        if hook.name not in kept:
+            kept[hook.name] = edit(right_one)(heads, how)(z, hook)
+        return kept[hook.name]
+
+    return hook
+
+
+def heads_used_up(heads, how):
+    """wrong 5.5: in its second run"""
+    left = iter(heads)
+
+    def hook(z, hook):
+        return edit(right_one)(list(left), how)(z, hook)
+
+    return hook
+
+
+def takes_the_list_apart(heads, how):
+    """wrong 5.5: changed the list of heads"""
+
+    def hook(z, hook):
+        instead = right_one(z, how).clone()
+        while heads:
+            head = heads.pop()
+            z[:, :, head] = instead[:, :, head]
+        return z
 
     return hook
 

@@ -48,9 +48,7 @@ def run(args, name: str) -> None:
     saved, state, rows = out / "resume.pt", None, []
     (out / "all").mkdir(parents=True, exist_ok=True)
     if saved.exists() and not args.fresh:
-        state = torch.load(saved, weights_only=True)
-        model.load_state_dict(state["model"])
-        rows = json.loads(state["rows"])
+        state, rows = resumed(saved, model, name)
         print(f"going on after step {state['step']} of {saved}")
     first = state["step"] if state else 0
     bar = tqdm(total=args.steps, initial=first, mininterval=5, desc=name)
@@ -58,17 +56,32 @@ def run(args, name: str) -> None:
         if not math.isfinite(loss):
             sys.exit(f"the loss is {loss} at step {step}; {saved} keeps the last good state")
         bar.update(step > first)
-        if step % EVERY == 0 and (not rows or rows[-1]["step"] < step):
+        last = step == args.steps
+        if (step % EVERY == 0 or last) and (not rows or rows[-1]["step"] < step):
             rows.append({"step": step} | measure(model, data))
             bar.set_postfix(loss=f"{loss:.2f}", right=f"{rows[-1]['accuracy']:.1%}")
-        if step % KEEP == 0:
+        if step % KEEP == 0 or last:
             save_file(dict(model.state_dict()), out / "all" / f"{step:05d}.safetensors")
             kept = {"model": model.state_dict(), "adam": adam.state_dict(), "step": step}
-            torch.save(kept | {"rows": json.dumps(rows)}, saved.with_suffix(".tmp"))
+            torch.save(kept | {"run": name, "rows": json.dumps(rows)}, saved.with_suffix(".tmp"))
             saved.with_suffix(".tmp").replace(saved)
     bar.close()
     write(out, rows, name)
     print(json.dumps(rows[-1]))
+
+
+def resumed(saved: Path, model: Copier, name: str) -> tuple[dict, list]:
+    """Fill the network from a saved state; return that state, and the curves so far."""
+    try:
+        state = torch.load(saved, weights_only=True)
+        whose, rows = state["run"], json.loads(state["rows"])
+        if whose == name:
+            model.load_state_dict(state["model"])
+    except Exception as error:  # a damaged file fails in many ways
+        sys.exit(f"{saved} cannot be read ({type(error).__name__}); --fresh starts over")
+    if whose != name:
+        sys.exit(f"{saved} is of the run {whose}; --fresh starts over")
+    return state, rows
 
 
 @torch.no_grad()
@@ -106,16 +119,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     which = f"which to train, of {', '.join(RUNS)} (default: all)"
     parser.add_argument("runs", nargs="*", metavar="RUN", help=which)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of training (default: {STEPS})")
     parser.add_argument("--threads", type=int, default=1, help="the shipped runs had one")
-    parser.add_argument("--out", type=Path, default=Path("out/induction"))
+    folder = "the folder that gets a folder for each run (default: out/induction)"
+    parser.add_argument("--out", type=Path, default=Path("out/induction"), help=folder)
     parser.add_argument("--fresh", action="store_true", help="do not go on from a saved step")
     args = parser.parse_args()
     if unknown := set(args.runs) - set(RUNS):
         parser.error(f"there is no run called {min(unknown)}; there are {', '.join(RUNS)}")
+    if args.steps < 0 or args.threads < 1:
+        parser.error("--steps is 0 or more, and --threads 1 or more")
+    if args.out.exists() and not args.out.is_dir():
+        parser.error(f"--out is a folder, and {args.out} is a file")
     torch.set_num_threads(args.threads)
-    for name in args.runs or RUNS:
-        run(args, name)
+    try:
+        for name in args.runs or RUNS:
+            run(args, name)
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; the same command goes on from the last saved step")
+    except OSError as error:
+        sys.exit(f"{error.filename} cannot be written ({error.strerror})")
 
 
 if __name__ == "__main__":
