@@ -159,6 +159,9 @@ def wrong_choices(circuit, n_heads) -> dict:
         f"{single} replaces a whole layer if one head is not in the circuit": (
             lambda layer, _: layer in whole
         ),
+        "a layer has z.shape[2] heads: yours goes through three": (
+            lambda layer, head: (layer, head) in circuit or head > 2
+        ),
         "knock out the heads in all layers: yours leaves layers without a head of the circuit as "
         "they are": lambda layer, head: (layer, head) in circuit or layer not in layers,
     }

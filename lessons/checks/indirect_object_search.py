@@ -1,4 +1,4 @@
-"""Where a circuit is looked for in lesson 07: scores that one knows, and how a search goes wrong.
+"""Where a circuit is looked for in lesson 07: scores that one knows.
 
 A score is a function of a set of heads. Here it counts the sets it is asked about, and says so when
 it is handed something else.
@@ -14,7 +14,7 @@ import torch
 from lessons.checks import Wrong
 from lessons.checks import indirect_object_loops as loops
 
-A, B, C, D = (0, 0), (0, 1), (1, 0), (1, 1)
+A, B, C, D, E = (0, 0), (0, 1), (1, 0), (1, 1), (2, 0)
 
 
 class Case(NamedTuple):
@@ -32,16 +32,22 @@ def cases(seed: int) -> list[Case]:
     alone = summed({A: 0.625, B: 0.125, C: 0.25})
     signs = "L0H0 adds 0.75 to the score, L0H1 adds 0.5, and L1H0 takes 0.25 off"
     pair = "a circuit scores 1 if L0H1 and L1H0 are both there, else 0"
-    spare = "L0H0 adds 0.5 to the score, and either of L0H1 and L1H0, or both, add 0.5"
+    spare = "L0H0 adds 0.25 to the score, and either of L0H1 and L1H0, or both, add 0.5"
+    hair = "L0H0 adds 0.5 to the score, L0H1 adds 0.396, L1H0 adds 0.1"
+    five, chain = [A, B, C, D, E], "a circuit with L2H0 scores 1; but 0.5 if L1H1 is there and not "
+    chain += "L1H0, which stops it, or L1H0 and not L0H1, or L0H1 and not L0H0"
     ward = "a circuit with {} scores 1; but 0.5 if it has {} and not {}, which stops it"
     return [
         Case(three, alone, 0.8, adds),
         Case(three, alone, 0.875, adds),
         Case([A, B, C, D], lambda c: float({B, C} <= c), 0.5, pair),
-        Case(three, lambda c: (A in c) / 2 + (B in c or C in c) / 2, 0.9, spare),
+        Case(three, lambda c: (A in c) / 4 + (B in c or C in c) / 2, 0.7, spare),
         Case(three, warded(B, C, A), 0.9, ward.format("L0H1", "L1H0", "L0H0")),
         Case(three, warded(B, A, C), 0.9, ward.format("L0H1", "L0H0", "L1H0")),
         Case(three, summed({A: 0.75, B: 0.5, C: -0.25}), 0.9, signs),
+        Case(three, summed({A: 0.5, B: 0.396, C: 0.1}), 0.9, hair),
+        Case(five, chained, 0.9, chain),
+        Case(five[::-1], chained, 0.9, chain),
         wired(),
         planted(seed, n_layers=2, n_heads=3),
         planted(seed, n_layers=5, n_heads=3),
@@ -59,6 +65,12 @@ def warded(does, harms, stops) -> Callable:
     return lambda circuit: (
         (does in circuit) * (0.5 if harms in circuit and stops not in circuit else 1.0)
     )
+
+
+def chained(circuit) -> float:
+    """Score 1 with E; but half if one is there that harms, and not the one before, who stops it."""
+    free = any(one in circuit and stops not in circuit for stops, one in ((A, B), (B, C), (C, D)))
+    return (E in circuit) * (0.5 if free else 1.0)
 
 
 def wired() -> Case:
@@ -138,111 +150,3 @@ def lacking(circuit: frozenset, case: Case) -> str:
             rest = f"without it, the rest still scores {rest:.3g}"
             return f"L{head[0]}H{head[1]} is not needed: {rest}, and the bar is {case.bar:g}"
     return ""
-
-
-# ---- how a search goes wrong ---------------------------------------------------------------------
-
-
-def slips(case: Case) -> dict:
-    """Map the sentence of each usual mistake to the circuit that it would find."""
-    heads, worth, bar = case.heads, case.worth, case.bar
-    whole = frozenset(heads)
-    missed = {head: worth(whole) - worth(whole - {head}) for head in heads}
-    alone = {head: worth(frozenset([head])) for head in heads}
-    at_least = "at least the bar: a circuit that scores just that is good enough"
-    return {
-        "a head that others stand in for is not missed when it alone goes, nor are they: look at "
-        "what is left together, not at one head at a time": {
-            head for head in heads if worth(whole - {head}) < bar
-        },
-        "a head may do its work only together with another: yours takes heads by what each scores "
-        "alone": ranked(alone, case),
-        "what a head is worth depends on who else is there: yours ranks the heads once, by what "
-        "the whole model loses without each": ranked(missed, case),
-        "once a head has gone, one that was needed before may be needed no more: yours asks about "
-        "each head once": one_pass(heads, case),
-        "once a head has gone, one that was needed before may be needed no more: yours asks about "
-        "each head once, from the last": one_pass(heads[::-1], case),
-        "adding one head may help nothing until a second is there: yours stops too early": climbed(
-            case
-        ),
-        "yours takes heads in the order in which they are listed, until the bar is reached": ranked(
-            dict.fromkeys(heads, 0), case
-        ),
-        "enough is enough: yours goes on to the highest score there is": highest(case),
-        at_least: backward(case, lambda score: score > bar),
-        "the bar is given: yours is always 0.9": backward(case, lambda score: score >= 0.9),
-        "higher is better: yours refuses scores far above 1": backward(
-            case, lambda score: abs(1 - score) <= 1 - bar + 1e-9
-        ),
-        "yours hands back all heads: leave out what is not needed": whole,
-        "yours hands back the heads that it leaves out": whole - backward(
-            case, lambda score: score >= bar
-        ),
-    }  # fmt: skip
-
-
-def explained(circuit: frozenset, case: Case, others: list[Case], finds: Callable) -> str:
-    """Name the mistake that finds this circuit, and what else was found, most often; or say ""."""
-    like = [said for said, wrong in slips(case).items() if wrong == circuit]
-    agree = dict.fromkeys(like, 0)
-    for other in others if len(like) > 1 else []:
-        try:
-            found, wrongs = finds(other), slips(other)
-        except Exception:  # it stops: that explains nothing
-            continue
-        for said in like:
-            agree[said] += wrongs[said] == found
-    return f"{max(agree, key=agree.get)}\n  " if like else ""
-
-
-def ranked(order: dict, case: Case) -> frozenset:
-    """Take heads from the best down until the bar is reached."""
-    circuit = frozenset()
-    for head in sorted(order, key=order.get, reverse=True):
-        if case.worth(circuit) >= case.bar:
-            break
-        circuit |= {head}
-    return circuit
-
-
-def highest(case: Case) -> frozenset:
-    """Go on leaving out heads as long as that does not make the score lower."""
-    circuit, worth = frozenset(case.heads), case.worth
-    while circuit:
-        less = max((circuit - {head} for head in sorted(circuit)), key=worth)
-        if worth(less) < worth(circuit):
-            break
-        circuit = less
-    return circuit
-
-
-def one_pass(order: list, case: Case) -> frozenset:
-    """Leave out, one after the other, what is not needed at that time."""
-    circuit = frozenset(order)
-    for head in order:
-        if case.worth(circuit - {head}) >= case.bar:
-            circuit -= {head}
-    return circuit
-
-
-def climbed(case: Case) -> frozenset:
-    """Add the head that helps most, as long as one helps."""
-    circuit = frozenset()
-    while case.worth(circuit) < case.bar:
-        more = max((circuit | {head} for head in case.heads if head not in circuit), key=case.worth)
-        if case.worth(more) <= case.worth(circuit):
-            break
-        circuit = more
-    return circuit
-
-
-def backward(case: Case, is_enough: Callable) -> frozenset:
-    """Leave out the head that is missed least, as long as what is left is enough."""
-    circuit = frozenset(case.heads)
-    while circuit:
-        less = max((circuit - {head} for head in sorted(circuit)), key=case.worth)
-        if not is_enough(case.worth(less)):
-            break
-        circuit = less
-    return circuit

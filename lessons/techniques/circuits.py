@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,13 +21,15 @@ from torch import Tensor
 from lessons import figures
 from lessons.techniques import indirect_object
 from lessons.techniques.indirect_object import Head
-from lessons.techniques.roads import called, donor
+from lessons.techniques.roads import called, donor, hushing
 
 HOWS = {  # what a head that is knocked out says instead
     "mean": "its mean over strangers, template by template",
     "resample": "what it says with three strangers",
     "exchange": "what it says when the other one gives",
 }
+
+SCALE = "ln_final.hook_scale"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,35 @@ class Knockouts:
         return torch.stack([diff, right, level[rows, batch.io], level[rows, batch.s]])
 
 
+class Silenced(NamedTuple):
+    """What is lost without some heads: shares of the whole model's logit difference.
+
+    lost: as it runs; held: with the last norm's divisor held at the plain run's; divisor: which
+    part of its size it has at END, where it is not held; right: share of prompts still right.
+    """
+
+    lost: float
+    held: float
+    divisor: float
+    right: float
+
+
+def silenced(F: Knockouts, whole, silent) -> Silenced:
+    """Silence heads, everything else running as it does; and once more, the last divisor held."""
+    diffs, parts, at, run = [], [], {"names_filter": SCALE}, F.model.run_with_cache
+    for batch, instead in zip(F.batches, F.donors):
+        plain = run(batch.tokens, **at)[1][SCALE]  # [b p 1]
+        hooks = [("*.hook_z", hushing(silent, instead))]
+        free = run(batch.tokens, **at, fwd_hooks=hooks)[1][SCALE]
+        hooks += [(SCALE, lambda scale, hook, plain=plain: plain.clone())]
+        logits = F.model.run_with_hooks(batch.tokens, fwd_hooks=hooks)
+        diffs.append(indirect_object.logit_diff(logits, batch.io, batch.s))
+        parts.append((free / plain)[:, -1, 0])
+    rest, all_heads = F(frozenset(whole) - set(silent)), F(whole).diff
+    held, divisor = (torch.cat(some).mean().item() for some in (diffs, parts))
+    return Silenced(1 - rest.diff / all_heads, 1 - held / all_heads, divisor, rest.right)
+
+
 def faithfulness(circuit: float, whole: float) -> float:
     """Return 1 - |F(M) - F(C)| / |F(M)|: 1 if the circuit does as much, 0 if nothing."""
     return 1 - abs(whole - circuit) / abs(whole)
@@ -83,16 +115,15 @@ def subsets(heads) -> list[frozenset]:
 
 
 def some_subsets(heads, most: int = 64) -> list[frozenset]:
-    """List all subsets, or where there are more than `most`, none, all, and ten at random."""
-    if 2 ** len(heads) <= most:
-        return subsets(heads)
-    random, heads = Random(0), sorted(heads)
-    drawn = [frozenset(head for head in heads if random.random() < 0.5) for _ in range(10)]
-    return [frozenset(), frozenset(heads), *drawn]
+    """List all subsets, or where there are more than `most`, none and all: each costs a run."""
+    return subsets(heads) if 2 ** len(heads) <= most else [frozenset(), frozenset(heads)]
 
 
 def minimality(F: Knockouts, circuit) -> dict[Head, float]:
-    """For each head v the largest |F(C \\ K) - F(C \\ (K and v))| over sets K of others."""
+    """For each head v the largest |F(C \\ K) - F(C \\ (K and v))| over sets K of others.
+
+    Of a large circuit two sets K are asked, none and all; the paper searched for each head's own.
+    """
     C = frozenset(circuit)
     scores = {}
     for v in sorted(C):
@@ -110,7 +141,7 @@ def incompleteness(F: Knockouts, circuit, whole) -> dict[frozenset, tuple[float,
 def least_complete(F: Knockouts, circuit, whole) -> tuple[frozenset, float]:
     """Grow K head by head, the one first that drives F(C \\ K) and F(M \\ K) furthest apart.
 
-    Of more than six heads five are tried at random, up to ten times (as in the paper's appendix M).
+    Of more than six heads five are tried at random, three times (in the paper's appendix M, ten).
     """
     C, M = frozenset(circuit), frozenset(whole)
 
@@ -118,12 +149,21 @@ def least_complete(F: Knockouts, circuit, whole) -> tuple[frozenset, float]:
         return abs(F(C - K).diff - F(M - K).diff)
 
     random, best, K = Random(0), frozenset(), frozenset()
-    while C - K and len(K) < 10:
+    while C - K and len(K) < (len(C) if len(C) < 8 else 3):
         left = sorted(C - K)
         tried = left if len(left) <= 6 else random.sample(left, 5)
         K = max((K | {head} for head in tried), key=apart)
         best = max(best, K, key=apart)
     return best, apart(best)
+
+
+def most_complete(F: Knockouts, whole, large) -> tuple[float, float]:
+    """Say how far from complete the best circuit with fewer heads than `large` is; and `large`."""
+
+    def apart(C):
+        return max(abs(ours - theirs) for ours, theirs in incompleteness(F, C, whole).values())
+
+    return min(apart(C) for C in subsets(whole) if len(C) < len(large)), apart(large)
 
 
 def rivals(heads, size: int, limit: int = 15, seed: int = 0) -> list[frozenset]:

@@ -5,8 +5,10 @@ from torch import Tensor
 
 from lessons import figures
 from lessons.techniques.indirect_object import Head
+from lessons.techniques.prompts import one_token
 from lessons.techniques.roads import called, swept
 from lessons.techniques.sweep import Nodes, Paths
+from minimech.world import NAMES
 
 
 def looks_and_writes(batches, caches, head: Head) -> Tensor:  # -> [2 n]
@@ -66,8 +68,8 @@ def looks_back(batches, caches, head: Head) -> float:
 def how_it_knows(model, batches, reader: Head) -> figures.Plot:
     """Show what makes a reader look where it looks.
 
-    In layer 0 it sees words and places alone: its mean score for a name put in each place, from
-    END, and for all words. In a later layer: which earlier heads speak to its values.
+    In layer 0 it sees words and places alone: its mean score, from END, for a name put in each
+    place, and for all words that are no name. In a later layer: who speaks to its values.
     """
     layer, head = reader
     if layer:
@@ -77,12 +79,17 @@ def how_it_knows(model, batches, reader: Head) -> figures.Plot:
     batch, attn = batches[0], model.blocks[0].attn
     q = model.run_with_cache(batch.tokens)[1]["q", 0][:, -1, head].mean(0)  # [e]
     places = range(1, batch.tokens.shape[1] - 1)
+    names = [space + name for space in (" ", "") for name in one_token(model, NAMES, space)]
+    names = torch.tensor([model.to_single_token(name) for name in names])
+    others = torch.ones(model.cfg.d_vocab, dtype=torch.bool).index_fill(0, names, False)
     words = {"names": torch.cat([b.io for b in batches]).unique()}
-    words |= {"all words": torch.arange(model.cfg.d_vocab)}
+    words |= {"other words": others.nonzero()[:, 0]}
     scores = {}
     for name, ids in words.items():
         x = model.W_E[ids, None] + model.W_pos[places]  # [n p d]
         k = model.blocks[0].ln1(x) @ attn.W_K[head] + attn.b_K[head]  # [n p e]
         scores[name] = (k @ q / model.cfg.d_head**0.5).mean(0)  # [p]
-    title = f"{called([reader])} likes names, and the later the better"
+    gap, late = scores["names"] - scores["other words"], scores["names"][-1] - scores["names"][0]
+    title = f"For {called([reader])} a name scores {gap.mean():+.1f} over other words,"
+    title += f" the last place {late:+.1f} over the first"
     return figures.line(list(places), scores, title, "place in the prompt", "score, from END")

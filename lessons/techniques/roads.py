@@ -10,7 +10,7 @@ from torch import Tensor
 from lessons.techniques import indirect_object
 from lessons.techniques.indirect_object import Head
 from lessons.techniques.prompts import EIGHT, io_batches
-from lessons.techniques.sweep import Effects, LogitDiff, sweep
+from lessons.techniques.sweep import Effects, LogitDiff, Nodes, Paths, sweep
 
 
 def all_heads(model) -> list[Head]:
@@ -67,6 +67,17 @@ def swept(model, batches, what, twin: str = "ABC") -> Effects:
     return Effects(values, one.axes, one.labels, clean, corrupted, one.direction, one.what)
 
 
+def into_inputs(model, batches, movers) -> dict[str, Effects]:
+    """Path patching into the movers' queries, keys, values: each earlier head speaks of strangers.
+
+    The movers of the first one's layer, all positions.
+    """
+    home, own = of_one_layer(movers)
+    earlier = Nodes("z", over="layer head", layers=range(home))
+    to = {name: Nodes(name[0], layers=home, heads=own) for name in ("queries", "keys", "values")}
+    return {name: swept(model, batches, Paths(earlier, to=nodes)) for name, nodes in to.items()}
+
+
 def answers(model, batches, twin: str | None = None) -> tuple[Tensor, Tensor]:  # -> [b], [b]
     """Return, for all prompts (or their twins), the logit difference and the word that is first."""
     diffs, words = [], []
@@ -88,7 +99,7 @@ def published_eight(model) -> Tensor:  # -> [8]
     return torch.cat(diffs)
 
 
-def bystanders(model, n: int, reader: Head) -> dict[tuple, Tensor]:
+def bystanders(model, n: int, reader: Head, seed: int = 0) -> dict[tuple, Tensor]:
     """Name a bystander early or late, and let him be nobody, IO or S.
 
     Returns (place, who) -> [2]: the logit difference, and the reader's attention to the bystander.
@@ -97,7 +108,7 @@ def bystanders(model, n: int, reader: Head) -> dict[tuple, Tensor]:
     for place, template in (("early", 7), ("late", 6)):
         for who in ("nobody", "IO", "S"):
             rows = []
-            for batch in io_batches(model, n, templates=[template], x=who):
+            for batch in io_batches(model, n, seed, [template], x=who):
                 logits, cache = model.run_with_cache(batch.tokens)
                 diff = indirect_object.logit_diff(logits, batch.io, batch.s)
                 rows.append(torch.stack([diff, batch.looks(cache["pattern", layer], head, "X")]))
@@ -164,6 +175,18 @@ def donor(model, batch, how: str) -> dict[int, Tensor]:
     return z
 
 
+def hushing(silent, donor: dict[int, Tensor]):
+    """Make a hook for z: the silent heads say what the donor holds for them, at all positions."""
+
+    def hush(z, hook):
+        for layer, head in silent:
+            if layer == hook.layer():
+                z[:, :, head] = donor[layer][:, :, head]
+        return z
+
+    return hush
+
+
 def changed_heads(model, batches, silent, by: float = 0.01) -> list[Head]:
     """List the other heads whose z at END changes by more than `by` of its length.
 
@@ -172,14 +195,8 @@ def changed_heads(model, batches, silent, by: float = 0.01) -> list[Head]:
     changes = torch.zeros(model.cfg.n_layers, model.cfg.n_heads)
     for batch in batches:
         plain, means = model.run_with_cache(batch.tokens)[1], donor(model, batch, "mean")
-
-        def hush(z, hook, means=means):
-            for layer, head in silent:
-                if layer == hook.layer():
-                    z[:, :, head] = means[layer][:, :, head]
-            return z
-
-        z = model.run_with_cache(batch.tokens, fwd_hooks=[("*.hook_z", hush)])[1]
+        hooks = [("*.hook_z", hushing(silent, means))]
+        z = model.run_with_cache(batch.tokens, fwd_hooks=hooks)[1]
         for i in range(len(changes)):
             gap = (z["z", i] - plain["z", i])[:, -1].norm(dim=-1)  # [b h]
             changes[i] += (gap / plain["z", i][:, -1].norm(dim=-1)).mean(0) / len(batches)

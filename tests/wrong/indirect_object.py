@@ -75,6 +75,11 @@ def difference_squeezed(logits, right, wrong):
     return difference_by_gather(logits, right, wrong).squeeze()
 
 
+def difference_as_a_list(logits, right, wrong):
+    """wrong 7.1: should be a tensor, not a list"""
+    return [float(prompt[-1, r] - prompt[-1, w]) for prompt, r, w in zip(logits, right, wrong)]
+
+
 def difference_by_gather(logits, right, wrong):
     """right 7.1"""
     pair = torch.stack([right, wrong], 1)
@@ -589,6 +594,11 @@ def knocks_out_by_number(model, tokens, circuit, donor):
     return alone(model, tokens, lambda _, head: head in heads, donor)
 
 
+def knocks_out_of_three(model, tokens, circuit, donor):
+    """wrong 7.5: yours goes through three"""
+    return alone(model, tokens, lambda *at: at in circuit or at[1] > 2, donor)
+
+
 def knocks_out_layers(model, tokens, circuit, donor):
     """wrong 7.5: yours keeps whole layers"""
     layers = [layer for layer, _ in circuit]
@@ -799,6 +809,38 @@ def finds_by_climbing(score, heads, bar):
             break
         circuit = more
     return circuit
+
+
+def finds_by_adding(score, heads, bar):
+    """wrong 7.6: yours only adds"""
+    circuit = frozenset()
+    while score(circuit) < bar:
+        circuit = max((circuit | {head} for head in set(heads) - circuit), key=score)
+    return set(circuit)
+
+
+def finds_by_adding_in_order(score, heads, bar):
+    """wrong 7.6: yours only adds"""
+    circuit = set()
+    while score(circuit) < bar:
+        left = [head for head in heads if head not in circuit]
+        circuit.add(max(left, key=lambda head: score(circuit | {head})))
+    return circuit
+
+
+def finds_in_two_passes(score, heads, bar):
+    """wrong 7.6: goes through the heads twice"""
+    return finds_in_one_pass(score, heads * 2, bar)
+
+
+def finds_in_two_passes_backwards(score, heads, bar):
+    """wrong 7.6: goes through the heads twice, from the last"""
+    return finds_in_one_pass(score, heads[::-1] * 2, bar)
+
+
+def finds_a_hair_below(score, heads, bar):
+    """wrong 7.6: a hair below it"""
+    return finds_in_passes(score, heads, 0.99 * bar)
 
 
 def finds_above_the_bar(score, heads, bar):
