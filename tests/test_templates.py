@@ -69,7 +69,7 @@ def test_figures_and_page_are_kept(run):
     names = {path.stem for path in (out / "00").glob("*.png")}
     known = {"raw", "shuffled", "centred", "shares", "flipped", "neurons", "strongest", "own"}
     assert known <= names
-    assert "http" not in (out / "00" / "index.html").read_text().split("<pre><code>")[0]
+    assert "http://" not in (out / "00" / "index.html").read_text().split("<pre><code>")[0]
 
 
 def test_data_that_is_not_there_is_answered_in_words(tmp_path):
