@@ -3,7 +3,7 @@
 Papers: Meng et al. 2022, "Locating and Editing Factual Associations in GPT"; Wang et al. 2022,
 "Interpretability in the Wild"; Nanda 2023, "Attribution Patching"; Heimersheim and Nanda 2024, "How
 to use and interpret activation patching".
-Minutes: 60 to read and play with, less than one to run. To have done first: lesson 03.
+Minutes: 60 to read and play with, one to run (GPT-2: some). To have done first: lesson 03.
 
 To look at a part says what is in it, not whether anybody uses it. So we put it into another run: of
 two stories that differ in one word, one is run, and one activation of the other is put in its
@@ -21,7 +21,6 @@ the truth, and at the end do the whole with a fraction of the work.
 # used them in the demo of his library TransformerLens, so for GPT-2 their numbers are published.
 # The clean run reads the story, the corrupted run the same story with the other of the two giving.
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -61,8 +60,8 @@ lesson.show("   ".join(labels[:8]) + "\n" + "   ".join(labels[8:]))
 #
 # Prediction: exactly the clean number, with its sign turned. Each corrupted story is the clean
 # story of the other one in its pair, and there right and wrong are exchanged. Keep that in mind: it
-# comes back where you do not expect it. Control: two names that the story does not mention; little
-# of a preference.
+# comes back where you do not expect it. Control: two names that the story does not mention. Some
+# names are liked more than others: by 2 logits, one way or the other, so the sign is dropped.
 right = [model.to_single_token(f" {name}") for name in stories.RECEIVERS]
 wrong = [model.to_single_token(f" {giver}") for _, _, giver in stories.PEOPLE]
 metric = LogitDiff(right, wrong)
@@ -70,19 +69,16 @@ m_clean, m_corrupted = (metric(model(tokens)[:, -1]) for tokens in (clean, corru
 absent = LogitDiff(right[2:] + right[:2], wrong[2:] + wrong[:2])(model(clean)[:, -1])
 
 lesson.recorded("3.1", "logit difference, clean", m_clean.mean(), 0.01)
-ask = f"The right name's logit less the giver's is {m_clean.mean():.2f}, mean over eight stories. "
-ask += "In each let the other of the two give: what is it now?"
+ask = f"Mary's logit less John's, where John gives, is {m_clean.mean():.2f} (mean over eight such "
+ask += "stories). Now Mary gives, and we still take Mary's less John's: what is it?"
 lesson.expect("3.2", "corrupted", -m_clean.mean(), m_corrupted.mean(), 1e-3, ask=ask)
-lesson.recorded("3.3", "control: two absent names", absent.mean(), 0.01)
+lesson.recorded("3.3", "control: two absent names, either way", absent.abs().mean(), 0.01)
 
 # %% 4. Put one vector in
 # We run the corrupted stories. When the stream comes to the name of the giver, we take its vector
 # out, put in the one of the clean run, and let the run go on. That is all there is to activation
 # patching. The result is written as a share: 0 where the corrupted run's metric is, 1 where the
-# clean run's is.
-#
-# What does this one vector bring back at the very bottom, as it enters layer 0? And the same word's
-# vector further up, as it enters the last layer?
+# clean run's is. What does this one vector bring back as it enters layer 0? And the last layer?
 #
 # Prediction: at the bottom all of it. There the stream is the embedding and nothing else, and with
 # the right word in its place the corrupted story is the clean one. At the last layer nothing: by
@@ -109,17 +105,19 @@ lesson.expect("4.3", "control: its own vector put in", 0, same, 1e-6)
 
 # %% 5. The map
 # So where has the news gone? We patch every place: each position, as it enters each layer ("pre")
-# and between its attention and its MLP ("mid"), one at a time, a full run of the model for each: on
-# GPT-2 that takes minutes.
+# and between its attention and its MLP ("mid"), one at a time. A full run for each takes minutes on
+# GPT-2, so a tool does it; what is in it, see cell 19.
 #
 # Prediction: read the map from top to bottom, as the model computes. Left of the giver there is
 # nothing at all: nobody looks ahead, so up to there both runs are the same, and equal was put in
-# for equal. This is the control that every map brings along. From the giver on, the news stands in
+# for equal. This is the control that every map brings along. In the world model the news stands in
 # one place at a time, and goes to the last word in a single step, the attention of layer 0. (In
 # GPT-2 the attentions of layers 7 and 8 take it there, and in the rows above it waits at the name.)
 halves = [(layer, half) for layer in range(n_layers) for half in ("pre", "mid")]
 sites = [f"blocks.{layer}.hook_resid_{half}" for layer, half in halves]
-values = patching.sweep_stream(model, corrupted, clean, metric, sites)  # [site p b]
+nodes = [Nodes(f"resid_{half}", over="layer position") for half in ("pre", "mid")]
+values = [sweep(model, clean, corrupted, metric, one).values for one in nodes]
+values = torch.stack(values, 1).flatten(0, 1)  # [site p b]
 grid = patching.normalised(values, m_clean, m_corrupted)  # [site p]
 many, places = (grid > 0.05).sum(), grid.numel()
 when = [f"L{layer} {half}" for layer, half in halves]
@@ -136,12 +134,12 @@ lesson.show(figures.heatmap(grid, when, labels, title, **axes), "stream")
 # A map shows what differs between two runs, and nothing else. To see that, take another behaviour:
 # "Tom lives in Rome and Mary lives in Cairo. Tom went home to" Rome. Corrupt it in two ways: ask
 # for the other one ("Mary went home to"), or exchange the two cities and leave the question as it
-# is. Either makes Cairo of Rome. (We use a tool for the sweep; what is in it, see cell 18.)
+# is. Either makes Cairo of Rome.
 #
-# Prediction: two maps with nothing in common. Who is asked has moved to the last word before the
-# last layer begins; the cities have not moved at all. They wait where they stand, half of the
-# effect in each, until the last layer fetches one. So each map is the other's control, and none of
-# them is "the circuit": each is the way of one thing through it.
+# Prediction: two maps with nothing in common. In the world model who is asked has moved to the last
+# word before the last layer begins; the cities have not moved at all. They wait where they stand,
+# half of the effect in each, until the last layer fetches one. So each map is the other's control,
+# and none of them is "the circuit": each is the way of one thing through it.
 asked, other_asked, exchanged, *cities = stories.homes()
 home = LogitDiff(*([model.to_single_token(f" {city}") for city in row] for row in cities))
 words = figures.token_labels(model.to_str_tokens(asked[0]))
@@ -159,7 +157,7 @@ lesson.recorded("6.3", "cities exchanged: the same place", where[-1], 0.01, ask=
 lesson.recorded("6.4", "cities exchanged: both cities' places", where[stand].sum(), 0.01)
 grid, when = torch.cat([one.normalised() for one in maps]), range(n_layers)
 rows = [f"{what}, L{i}" for what in ("other asked", "exchanged") for i in when]
-title = f"Last word, entering layer {last}: who is asked {who[-1]:.2f}, cities {where[-1]:.1f}"
+title = f"Last word, L{last}: who is asked {who[-1]:.2f}, cities {figures.cents(float(where[-1]))}"
 lesson.show(figures.heatmap(grid, rows, words, title, **axes), "homes")
 
 # %% 7. Attention and MLPs
@@ -167,9 +165,10 @@ lesson.show(figures.heatmap(grid, rows, words, title, **axes), "homes")
 # and put in, one at a time, what the attention or the MLP of one layer adds at one position. If the
 # parts divide the work between them, their shares sum to 1, or nearly so. Do they?
 #
-# Prediction: to far more. The attention of layer 0 brings back everything, for what follows is
-# computed anew from what it wrote; and each later link of the chain brings back a good part once
-# more. Shares of patches are no slices of a cake. Control: left of the giver nothing.
+# Prediction: to far more. In the world model the attention of layer 0 brings back everything (in
+# GPT-2 the first MLP .85), for what follows is computed anew from what it wrote; and each later
+# link of the chain brings back a good part once more. Shares of patches are no slices of a cake.
+# Control: left of the giver nothing.
 kinds = [sweep(model, clean, corrupted, metric, Nodes(kind, over="layer position")).values
          for kind in ("attn_out", "mlp_out")]  # fmt: skip
 kinds = [patching.normalised(values, m_clean, m_corrupted) for values in kinds]  # [l p] each
@@ -195,9 +194,9 @@ lesson.show(figures.heatmap(grid, rows, labels, title, **axes), "parts")
 # makes the answer worse, for it writes against what the others found. Control: all other heads.
 each = Nodes("z", over="layer head")
 enough = sweep(model, clean, corrupted, metric, each)
-alone = patching.normalised(enough.values, m_clean, m_corrupted).flatten()  # [head]
+alone = patching.normalised(enough.values, m_clean, m_corrupted).flatten().float()  # [head]
 most, least = alone.argmax().item(), alone.argmin().item()
-silent = alone[:n_heads].abs().argmin().item()  # in layer 0: needed in cell 14
+silent = alone[:n_heads].abs().argmin().item()  # in layer 0: the idle head
 
 lesson.recorded("8.1", "the head that brings back most", names[most])
 ask = "One head alone hears the clean story, at all positions. The best one for that: which share "
@@ -215,11 +214,10 @@ lesson.show(figures.heatmap(grid, rows, columns, title, **axes | {"xlabel": "hea
 # Everyone understands probabilities, so why not measure with that of the right name? Take the head
 # that brings back nearest to a fifth of the logit difference. Is it a fifth of the probability too?
 #
-# Prediction: next to nothing. Between "surely John" and "surely Mary" softmax is a switch: the
-# probability hardly moves at first, and then all at once. By this metric a head that does a fifth
-# of the work is idle, and a head that happens to come at the switch is a hero. And it measures what
-# nobody asked, for it falls too when a third word gains. (Zhang and Nanda 2024 compare metrics.)
-# Control: the order of the heads; both metrics rise together, so it should be the same.
+# Prediction: in the world model next to nothing. Between "surely John" and "surely Mary" softmax is
+# a switch: the probability hardly moves at first, and then all at once. By this metric a head that
+# does a fifth of the work is idle, and one that comes at the switch is a hero. (Zhang and Nanda
+# 2024 compare metrics.) Control: the order of the heads; both rise together, so it is the same.
 def probability(logits):  # [b v] -> [b], of the right name
     return logits.softmax(-1).gather(-1, metric.tokens[:, :1])[:, 0]
 
@@ -243,13 +241,14 @@ lesson.show(figures.heatmap(both, rows, ["logits", "prob."], title, **axes), "me
 # So far we denoised: something clean went into the corrupted run. Is it enough? Noising asks the
 # opposite: something corrupted goes into the clean run. Was it needed? The two are not the same. Of
 # two switches in one cable, each is needed, and neither is enough; of two lamps in a room, each is
-# enough, and neither is needed. So we do it all over again, in the other direction.
+# enough, and neither is needed. So we do it all over again.
 #
 # Prediction: what is left is 1 minus what the head brought back, for every head, to the last digit.
 # It was no second measurement! Our stories come as twins, each the other's corrupted version; so to
 # noise one is to denoise its twin, with the sign of the metric turned. That holds for any model.
-# Whoever shows both directions on mirrored prompts has shown one number twice. Control: cell 11,
-# with stories that are nobody's twins.
+# Whoever shows both directions on mirrored prompts has shown one number twice. (It is also why the
+# world model's layer 0 summed to 1 in cell 8. Of its three heads one is idle, and to noise one of
+# the other two is to denoise the other.) Control: cell 11, with stories that are nobody's twins.
 noised = sweep(model, clean, corrupted, metric, each, direction="noising")
 left = patching.normalised(noised.values, m_clean, m_corrupted).flatten()  # [head]
 
@@ -260,64 +259,81 @@ lesson.expect("10.2", "the most that a head is off", 0, (1 - alone - left).abs()
 
 # %% 11. Enough, or needed? The words
 # For a second measurement we need another corruption. Let the story be told of three other people:
-# nobody in it is called John or Mary, and the metric is 0. (Wang et al. 2022 corrupt like that.) We
-# put in one name at a time, at the very bottom: into the story of the others, and the other way
-# round.
+# nobody in it is called John or Mary, and the mean of the metric is 0. (Wang et al. 2022 corrupt
+# like that.) We put in one name at a time, at the very bottom: into the story of the others, and
+# the other way round.
 #
-# Prediction: an AND. Not one name is needed but every one: each costs most of the metric, the
-# giver's second mention all of it. And none is enough: the two names in front bring back nothing at
-# all, for without a giver nobody is left over. A map of denoising shows one word, and hides the two
-# on which the answer stands. Control: the words that both stories share.
+# Prediction: an AND. Every name is needed: in the world model each costs most of the metric, and
+# the giver's second mention, in any model, all of it. And none is enough. The two in front bring
+# back 0, in any model, too: our twins share them. That is not idle. The first name moves the metric
+# by more than all of it (row 11.5), up in one twin and down in the other. Who gives decides which,
+# and that is missing. Control: the words that both stories share.
 people = model.to_tokens(stories.other_people())  # [b p]
 m_people = metric(model(people)[:, -1])  # [b]
-
-
-def both_ways(nodes):  # -> [patch 2]: the share that it brings back, and the share that it costs
-    there = sweep(model, clean, people, metric, nodes).values.flatten(0, -2)  # [patch b]
-    back = sweep(model, clean, people, metric, nodes, direction="noising").values.flatten(0, -2)
-    there, back = (patching.normalised(values, m_clean, m_people) for values in (there, back))
-    return torch.stack([there, 1 - back], 1)
-
-
-by_word = both_ways(Nodes("resid_pre", over="position", layers=0))
+both = (model, clean, people, metric)
+by_word = patching.both_ways(*both, Nodes("resid_pre", over="position", layers=0))
 told = (clean != people).any(0)  # [p], where the two stories differ
 first = told.nonzero()[0].item()
-ask = "Into the story of three other people we put one name of ours, the first that is told. It "
-ask += f"brings back {by_word[first, 0]:.2f}. Now ours is the story, and only this name is "
+ask = "Into the story of three others we put one name of ours, the first that is told. It brings "
+ask += f"back {by_word[first, 0]:.2f}, on average. Now ours is the story, and only this name is "
 ask += "another: which share (0 to 1) is lost?"
-lesson.recorded("11.1", f"{labels[first]} brings back", by_word[first, 0], 0.01)
+lesson.expect("11.1", f"{labels[first]} brings back", 0, by_word[first, 0], 1e-4)
 lesson.recorded("11.2", f"{labels[first]} costs", by_word[first, 1], 0.01, ask=ask)
 lesson.recorded("11.3", f"{labels[at]} brings back", by_word[at, 0], 0.01)
-lesson.recorded("11.4", f"{labels[at]} costs", by_word[at, 1], 0.01)
-lesson.expect("11.5", "control: all other words", 0, by_word[~told].abs().max(), 1e-3)
+lesson.expect("11.4", f"{labels[at]} costs", 1, by_word[at, 1], 1e-4)
+lesson.recorded("11.5", f"{labels[first]} moves it, either way", by_word[first, 2], 0.01)
+lesson.expect("11.6", "control: all other words", 0, by_word[~told].abs().max(), 1e-3)
 
 # %% 12. Enough, or needed? The heads
 # Now the heads, between the same two stories. One knows who gives, others carry a name to the end.
-# And a third number: let all heads of the last layer hear of the others at once, and hold what that
-# costs against the sum of what they cost one by one.
 #
-# Prediction: the head that knows who gives costs more than it brings back: it is needed, and not
-# enough, for it says whom to pass over, and the name to take instead must be there as well. The
-# heads that carry a name bring back more than they cost. One stands in for another: all together
-# cost far more than their sum. That is an OR, and whoever noises heads one by one underrates
-# them all. Control: a head that has no part in it does neither.
-by_head, late = both_ways(each), slice(last * n_heads, None)  # [head 2]
-together = both_ways(Nodes("z", over="layer"))[last, 1]
-best, idle = by_head[late, 0].argmax().item(), by_head.abs().sum(1).argmin().item()
-mover = names[late][best]
-lesson.recorded("12.1", f"{names[most]} brings back", by_head[most, 0], 0.01)
-lesson.recorded("12.2", f"{names[most]} costs", by_head[most, 1], 0.01)
-lesson.recorded("12.3", f"{mover} brings back", by_head[late][best, 0], 0.01)
-lesson.recorded("12.4", f"{mover} costs", by_head[late][best, 1], 0.01)
-lesson.recorded("12.5", f"all heads of L{last}: sum of costs", by_head[late, 1].sum(), 0.01)
-lesson.recorded("12.6", f"all heads of L{last}: they cost together", together, 0.01)
-lesson.recorded("12.7", f"control: {names[idle]} costs", by_head[idle, 1], 0.01)
-numbers, axes["xlabel"] = (*by_head[most], mover, *by_head[late][best]), "other people"
-title = "{}: brings back {:.2f}, costs {:.2f}; {}: {:.2f}, {:.2f}".format(names[most], *numbers)
-columns, more = ["brings", "costs"], {"unit": "share"}
+# Prediction: in the world model the head that knows who gives costs more than it brings back: it is
+# needed, and not enough, for it says whom to pass over, and the name to take must be there as well.
+# A head that carries a name brings back more than it costs. And a mean hides heads: L1H2 seems to
+# do nothing, but it moves every story, some up and some down. Control: the idle head of cell 8,
+# which does nothing story by story.
+by_head, layer_of = patching.both_ways(*both, each), torch.tensor(heads)[:, 0]  # [head 3], [head]
+mover = (by_head[:, 0] - 9.0 * (layer_of == heads[most][0])).argmax().item()  # in another layer
+hidden = (by_head[:, 2] - by_head[:, :2].abs().amax(1)).argmax().item()  # 0 in the mean alone
+for i, head in enumerate((most, mover)):
+    lesson.recorded(f"12.{2 * i + 1}", f"{names[head]} brings back", by_head[head, 0], 0.01)
+    lesson.recorded(f"12.{2 * i + 2}", f"{names[head]} costs", by_head[head, 1], 0.01)
+lesson.recorded("12.5", f"{names[hidden]} costs", by_head[hidden, 1], 0.01)
+lesson.recorded("12.6", f"{names[hidden]} moves it, either way", by_head[hidden, 2], 0.01)
+lesson.recorded("12.7", f"control: {names[silent]} moves it, either way", by_head[silent, 2], 0.01)
+title = "; ".join("{}: brings back {:.2f}, costs {:.2f}".format(names[i], *by_head[i, :2])
+                  for i in (most, mover))  # fmt: skip
+columns, more = ["brings", "costs", "moves"], {"unit": "share", "xlabel": "other people"}
 lesson.show(figures.heatmap(by_head[order], rows, columns, title, **axes | more), "directions")
 
-# %% 13. Another receiver
+# %% 13. Does one stand in for another?
+# The heads of the layer that carries the name hear of the others, one at a time, and then all at
+# once. If each does its own part, what they cost together is the sum.
+#
+# Prediction: in the world model it is far more, as if one stood in for another. None does, for
+# within a layer no head hears another. What comes behind them, an MLP and a norm, levels out a
+# single loss, and not all at once. So heads that are noised one by one are underrated. Control:
+# hold what comes behind them at the clean run's, and the costs just add up, in any model.
+home, theirs = heads[mover][0], model.run_with_cache(people, "*.hook_z")[1]
+behind = [f"blocks.{i}.hook_{part}_out" for i in range(home, n_layers) for part in ("attn", "mlp")]
+held = [(site, lambda x, hook: kept[hook.name]) for site in [*behind[1:], "ln_final.hook_scale"]]
+
+
+def cost(chosen, hooks=()):  # -> the share that is lost if these heads hear of the others
+    hurt = patching.patched(model, clean, [*patching.put_heads(theirs, chosen), *hooks], metric)
+    return 1 - patching.normalised(hurt, m_clean, m_people).item()
+
+
+team = heads[home * n_heads : (home + 1) * n_heads]
+added, fixed = (sum(cost([head], hooks) for head in team) for hooks in ((), held))
+ask = f"One at a time, the heads of layer {home} cost {added:.2f} in sum. All at once: which share "
+ask += "(0 to 1) is lost?"
+lesson.recorded("13.1", f"heads of L{home}: sum of costs", added, 0.01)
+lesson.recorded("13.2", "they cost together", cost(team), 0.01, ask=ask)
+lesson.recorded("13.3", "control: the rest held, sum of costs", fixed, 0.01)
+lesson.expect("13.4", "control: the rest held, together", fixed, cost(team, held), 1e-3)
+
+# %% 14. Another receiver
 # Who gives was changed in cell 8, everyone in cell 11. Now we leave the giver and change the one
 # who receives: "When John and Tom went to the shops, John gave the bag to". The clean story, its
 # answer and the model are as they were. So is the list of the heads that matter?
@@ -325,7 +341,7 @@ lesson.show(figures.heatmap(by_head[order], rows, columns, title, **axes | more)
 # Prediction: no. A head that carries both names to the end, whoever gives, cannot show where only
 # the giver changes. In the world model L1H2 is such a one: it did nothing at all, and here it does
 # as much as the best. The best of cell 8 falls behind. A share without its corruption says nothing;
-# write down both. Control: the twin stories of cell 8.
+# write down both. Control: the idle head of cell 8.
 receiver = model.to_tokens(stories.other_receiver())  # [b p]
 m_receiver = metric(model(receiver)[:, -1])  # [b]
 other = sweep(model, clean, receiver, metric, each).values
@@ -334,58 +350,58 @@ riser = (other - alone).argmax().item()
 
 ask = f"{names[riser]} brought back {alone[riser]:.2f} of what another giver had changed. Of what "
 ask += "another receiver changes, which share (0 to 1) does it bring back?"
-lesson.recorded("13.1", f"{names[riser]}, another receiver", other[riser], 0.01, ask=ask)
-lesson.recorded("13.2", f"{names[most]}, another receiver", other[most], 0.01)
-lesson.recorded("13.3", f"control: {names[riser]}, another giver", alone[riser], 0.01)
+lesson.recorded("14.1", f"{names[riser]}, another receiver", other[riser], 0.01, ask=ask)
+lesson.recorded("14.2", f"{names[most]}, another receiver", other[most], 0.01)
+lesson.recorded("14.3", f"control: {names[silent]}, another receiver", other[silent], 0.01)
 picked = (alone.abs() + other.abs()).argsort(descending=True)[:12]
 grid, rows = torch.stack([alone, other], 1)[picked], [names[i] for i in picked]
 title = f"{names[riser]}: {alone[riser]:.2f} where the giver changes, {other[riser]:.2f} where the "
-axes["xlabel"], columns = "another one", ["gives", "gets"]
+axes["xlabel"], columns = "changed: the one who", ["gives", "gets"]
 lesson.show(figures.heatmap(grid, rows, columns, title + "receiver does", **axes), "corruptions")
 
 
-# %% 14. Would any other activation have done it?
+# %% 15. Would any other activation have done it?
 # The head of cell 8 was told the truth, and much came back. Did the truth do it? Or is it enough
 # that it no longer tells the lie? Let it hear another story: other people on the same template, one
 # of them giving, drawn by chance, 20 times. Such a donor knows nothing of who gives here. Two more:
 # a story in which the same one gives, to somebody else, and is named in the other place; and the
 # right story, but what the head had one position earlier.
 #
-# Prediction: much comes back with any of them. Of the .71, .31 are due to silence about the wrong
-# giver; only the rest needs the right one. The same giver in another story does as well as the
-# truth, even a little better: so the head tells who gives, and not in which place that name stood.
-# (In GPT-2, say Wang et al., the place counts for more.) Control: a head that does nothing with the
-# right donor. Handed what it had in other places, it may do a lot. What never stands at a place
-# proves nothing when it is put there.
+# Prediction: much comes back with any of them. In the world model, of .71, .31 are due to silence
+# about the wrong giver; only the rest needs the right one. The same giver in another story does as
+# well as the truth, even a little better: so the head tells who gives, and not in which place that
+# name stood. (In GPT-2, say Wang et al., the place counts for more.) Control: a head that does
+# nothing with the right donor. Handed what it had in other places, it may do a lot. What never
+# stands at a place proves nothing when it is put there.
 def hears(texts, head=most, shift=0):  # -> the share, if it hears these from the giver on
-    cache = model.run_with_cache(texts)[1]
+    cache = model.run_with_cache(texts, "*.hook_z", stop_at_layer=heads[head][0] + 1)[1]
     return share(patching.put_heads(cache, [heads[head]], at, shift)).item()
 
 
-draws = torch.tensor([hears(stories.elsewhere(i)) for i in range(20)])
-same = torch.tensor([hears(stories.elsewhere(i, giver=True)) for i in range(20)])
-truth, bars = hears(clean_texts), {"other people: mean of 20": draws.mean()}
-bars |= {"the truth": truth, "the same giver, elsewhere": same.mean()}
+draws, same = (torch.tensor([hears(stories.elsewhere(i, giver=giver)) for i in range(20)])
+               for giver in (False, True))  # fmt: skip
+truth, odd = hears(clean_texts), max(hears(clean_texts, silent, shift) for shift in range(1, at))
+bars = {"other people: mean of 20": draws.mean(), "the truth": truth}
+bars |= {"the same giver, elsewhere": same.mean()}
 bars |= {"one position earlier": hears(clean_texts, shift=1), "other people: most": draws.max()}
-odd = max(hears(clean_texts, silent, shift) for shift in range(1, at))
 bars |= {"other people: least": draws.min(), f"control: {names[silent]}, worst place": odd}
 ask = f"With the truth, {names[most]} brings back {truth:.2f}. Now it hears a story "
 ask += "about other people, which cannot know who gives here. Which share (0 to 1), on average?"
-lesson.recorded("14.1", "other people: mean of 20", draws.mean(), 0.01, ask=ask)
+lesson.recorded("15.1", "other people: mean of 20", draws.mean(), 0.01, ask=ask)
 for i, what in enumerate([*bars][1:], 2):
-    lesson.recorded(f"14.{i}", what, bars[what], 0.01)
+    lesson.recorded(f"15.{i}", what, bars[what], 0.01)
 title = f"Of {truth:.2f} that {names[most]} brings back, {draws.mean():.2f} need no truth"
 lesson.show(figures.bars([*bars.values()], bars, title, "share brought back"), "donors")
 
-# %% 15. All patches from one backward pass
+# %% 16. All patches from one backward pass
 # A run for each patch is dear: GPT-2 has 144 heads and, for our stories, 180 places in the stream.
 # Attribution patching (Nanda 2023) estimates all of them at once. Take the metric for a straight
 # line: then a patch changes it by the gradient times the change, and one backward pass gives every
 # gradient. Let us hold that against the exact sweeps of cells 5 and 8.
 #
-# Prediction: it finds the right heads, in the right order and the wrong size, about half. At the
-# bottom of the stream, where the truth is exactly 1, it sees a quarter. Control: that is no mistake
-# in the gradient. A hundredth of the way, which is nearly straight, agrees with it.
+# Prediction: in the world model it finds the right heads, in the right order and the wrong size,
+# about half. At the bottom of the stream, where the truth is exactly 1, it sees a quarter. Control:
+# no mistake in the gradient. A hundredth of the way, which is nearly straight, agrees with it.
 ladder, way = [*sites, f"blocks.{last}.hook_resid_post"], (m_clean - m_corrupted).mean()
 found = patching.attribution(model, corrupted, clean, metric, [*ladder, *z_sites])
 guess, line = patching.by_head(found) / way, found[sites[0]][:, at].mean() / way
@@ -399,19 +415,19 @@ def part_of_the_way(step):  # -> the share brought back, if the giver's embeddin
 fit = torch.corrcoef(torch.stack([guess, alone]))[0, 1]
 ask = "The giver's vector, entering layer 0, brings back exactly 1. What share does the straight "
 ask += "line say, from the gradient in the corrupted run?"
-lesson.recorded("15.1", "estimate: giver's vector, layer 0", line, 0.01, ask=ask)
+lesson.recorded("16.1", "estimate: giver's vector, layer 0", line, 0.01, ask=ask)
 begins = (part_of_the_way(0.01) - part_of_the_way(-0.01)) * 50
-lesson.expect("15.2", "control: first hundredth / estimate", 1, begins / line, 0.02)
-lesson.recorded("15.3", "heads: correlation with the truth", fit, 0.01)
-lesson.recorded("15.4", "heads: size, estimate / truth", guess @ alone / (alone @ alone), 0.01)
+lesson.expect("16.2", "control: slope of the first hundredth", line, begins, 0.01)
+lesson.recorded("16.3", "heads: correlation with the truth", fit, 0.01)
+lesson.recorded("16.4", "heads: size, estimate / truth", guess @ alone / (alone @ alone), 0.01)
 title, axes["xlabel"] = f"All heads, one backward pass: correlation {fit:.2f}", "truth and slopes"
 grid, rows = torch.stack([alone, guess], 1)[order], [names[i] for i in order]
 lesson.show(figures.heatmap(grid, rows, ["exact", "guess"], title, **axes), "attribution")
 
-# %% 16. Where the straight line fails, and why
-# In each row of cell 5's map, and at the very top, there is one place where the exact share is 1.
-# What does the straight line say of these, from the bottom up? The higher the place, the less
-# stands between it and the answer.
+# %% 17. Where the straight line fails, and why
+# In each row of the world model's map in cell 5, and at the very top, there is one place where the
+# exact share is 1. What does the straight line say of these, from the bottom up? The higher the
+# place, the less stands between it and the answer.
 #
 # Prediction: more and more, and never enough. Even at the top, where only the last layer norm is
 # left, a third is missing. On the way from one story to the other the stream grows shorter and then
@@ -426,46 +442,46 @@ curve = torch.tensor([part_of_the_way(step) for step in steps.tolist()])
 ends = [cache["resid_post", last][:, -1] for cache in (own, kept)]  # [b d] each
 middle, end = ((x - x.mean(-1, keepdim=True)).norm(dim=-1).mean() for x in (sum(ends) / 2, ends[1]))
 
-lesson.recorded("16.1", "estimate at the bottom", seen[0], 0.01)
-lesson.recorded("16.2", f"entering layer {last}", seen[-3], 0.01)
-lesson.recorded("16.3", "at the top, under the last norm", seen[-1], 0.01)
-lesson.recorded("16.4", "length of the last stream: halfway / end", middle / end, 0.01)
-lesson.expect("16.5", "control: halfway", 0.5, curve[10], 1e-3)
+lesson.recorded("17.1", "estimate at the bottom", seen[0], 0.01)
+lesson.recorded("17.2", f"entering layer {last}", seen[-3], 0.01)
+lesson.recorded("17.3", "at the top, under the last norm", seen[-1], 0.01)
+lesson.recorded("17.4", "length of the last stream: halfway / end", middle / end, 0.01)
+lesson.expect("17.5", "control: halfway", 0.5, curve[10], 1e-3)
 title = f"It begins as a straight line to {line:.2f} would, and ends at {curve[-1]:.2f}"
 lines = {"exact": curve, "straight line": line * steps}
 lesson.show(figures.line(steps, lines, title, "part of the way", "share brought back"), "way")
 
-# %% 17. The head that was not there, and a repair
+# %% 18. The head that was not there, and a repair
 # Too small does no harm while the order is right. It need not be. Take the other direction and the
 # stories of other people: one head of the clean run hears of them. And a repair: take the slope not
 # only where we start, but at five points between the two stories, and their mean ("integrated
 # gradients": five backward passes, still for all places at once).
 #
-# Prediction: by the straight line one head matters most that does nothing. In the world model it is
-# L1H2. It writes both names alike, so without them the stream is shorter and the difference counts
-# for more: that is what the gradient sees. But the other people's names come in where ours go out,
-# and in the end the stream is as long as before. Five points see that too. They are no cure: now
-# L1H1 comes out before L0H1, for on that way everything changes at once, and a patch changes one
-# thing. Take an estimate to choose what to patch, and then patch it. Control: the repaired shares
-# of the whole embedding sum to 1, for along any way the slopes add up to the rise.
+# Prediction: by the straight line one head matters most whose effect is 0 in the mean: in the world
+# model L1H2 (row 12.6: not story by story). It writes both names alike. With a little less of them
+# the difference counts for more (lesson 07 takes them all away), and a gradient sees no further.
+# But the other people's names come in where ours go out, and at the end the gain is gone. Five
+# points see that, too. They are no cure: now L1H1 comes out before L0H1, for on that way everything
+# changes at once, and a patch changes one thing. Take an estimate to choose what to patch, and then
+# patch it. Control: the repaired shares of the whole embedding sum to 1: slopes add up to a rise.
 fall, there = (m_people - m_clean).mean(), (clean, people, metric, z_sites)
 found = patching.attribution(model, *there), patching.integrated(model, *there, steps=5)
 straight, mended = (patching.by_head(one) / fall for one in found)  # [head] each
-exact, ghost = by_head[:, 1], straight.abs().argmax()
+exact, ghost, more = by_head[:, 1], straight.abs().argmax(), {"unit": "share that it costs"}
 whole = patching.integrated(model, corrupted, clean, metric, sites[:1], steps=20)[sites[0]]
 size = patching.by_head(patching.integrated(model, corrupted, clean, metric, z_sites, 5)) / way
 
-lesson.recorded("17.1", "the head that seems to matter most", names[ghost])
-lesson.recorded("17.2", "what the straight line says it costs", straight[ghost], 0.01)
-lesson.recorded("17.3", "what it costs", exact[ghost], 0.01)
-lesson.recorded("17.4", "what five points say it costs", mended[ghost], 0.01)
-lesson.recorded("17.5", "row 15.4 with five points", size @ alone / (alone @ alone), 0.01)
-lesson.recorded("17.6", "control: sum over the embedding", whole.sum(1).mean() / way, 0.01)
-grid, more = torch.stack([exact, straight, mended], 1)[order], {"unit": "share that it costs"}
-title = f"{names[ghost]}: {straight[ghost]:.2f} by one slope, {exact[ghost]:.3f} in truth"
-lesson.show(figures.heatmap(grid, rows, ["exact", "of 1", "of 5"], title, **axes | more), "repair")
+lesson.recorded("18.1", "the head that seems to matter most", names[ghost])
+lesson.recorded("18.2", "what the straight line says it costs", straight[ghost], 0.01)
+lesson.recorded("18.3", "what it costs", exact[ghost], 0.01)
+lesson.recorded("18.4", "what five points say it costs", mended[ghost], 0.01)
+lesson.recorded("18.5", "row 16.4 with five points", size @ alone / (alone @ alone), 0.01)
+lesson.recorded("18.6", "control: sum over the embedding", whole.sum(1).mean() / way, 0.01)
+grid, columns = torch.stack([exact, straight, mended], 1)[order], ["exact", "1 slope", "mean 5"]
+title = f"{names[ghost]}: {straight[ghost]:.2f} by one slope, in truth {exact[ghost]:.3f}"
+lesson.show(figures.heatmap(grid, rows, columns, title, **axes | more), "repair")
 
-# %% 18. The same sweep, with a fraction of the work
+# %% 19. The same sweep, with a fraction of the work
 # The exact sweep is slow because most of what it does is idle. Below the patch nothing has changed:
 # resume at the patched layer. Left of the first difference equal goes in for equal: do nothing. And
 # only the last position is read: unembed no other. We count the blocks that are run for the stream
@@ -475,32 +491,23 @@ lesson.show(figures.heatmap(grid, rows, ["exact", "of 1", "of 5"], title, **axes
 # for each position from the giver on, every layer with those above it. The numbers must stay as
 # they were. The tool that did the sweeps of this lesson goes further, its file says how; `make
 # bench` measures it on GPT-2's sizes. Control: the tool, held against the plain way.
-rest, n, took = (model, corrupted, clean, metric), len(labels), [time.process_time()]
+rest, n = (model, corrupted, clean, metric), len(labels)
 one = patching.sweep_stream(*rest, [sites[0], sites[-2]])  # [2 p b], lowest and last layer
-took.append(time.process_time())
 with patching.counted(model) as resumed:
     two = patching.sweep_stream_faster(*rest)  # [layer p b]
-took.append(time.process_time())
-three = sweep(model, clean, corrupted, metric, Nodes("resid_pre", over="layer position")).values
-plain, *times = torch.tensor([*took, time.process_time()]).double().diff().tolist()
+three = sweep(model, clean, corrupted, metric, stream).values
 count, unit = 3 * n_layers + (n - at) * n_layers * (n_layers + 1) // 2, m_clean.abs().max()
-ask = f"{n_layers} layers x {n} places, {n_layers} blocks a run: the plain sweep takes "
-ask += f"{n_layers * n * n_layers} block runs. The first difference is at position {at}, counted "
-ask += "from 0. Resume at the patched layer, do nothing left of the difference, and add 3 whole "
-ask += "runs: how many blocks are run?"
-lesson.expect("18.1", "blocks run", count, len(resumed), source="counted by hand", ask=ask)
-lesson.expect("18.2", "largest difference", at_most(1e-5), (one - two[[0, -1]]).abs().max() / unit)
-lesson.expect("18.3", "control: the tool's", at_most(1e-5), (three - two).abs().max() / unit)
-ratios = (plain * n_layers / 2 / max(seconds, 1e-9) for seconds in times)
-lesson.show("Faster than plain: resumed {:.1f} times, the tool {:.1f} times".format(*ratios))
+lesson.expect("19.1", "blocks run", count, len(resumed), source="counted by hand")
+lesson.expect("19.2", "largest difference", at_most(1e-4), (one - two[[0, -1]]).abs().max() / unit)
+lesson.expect("19.3", "control: the tool's", at_most(1e-4), (three - two).abs().max() / unit)
 
-# %% 19. Which heads together?
+# %% 20. Which heads together?
 # One at a time, heads do not add up. So at last: all is clean, and some heads hear of another giver
 # or of another receiver. What is the smallest set with which the answer turns? We try the sets of
-# the six heads that did most in cells 8 and 13.
+# the six heads that did most in cells 8 and 14.
 #
-# Prediction: another giver takes one head. Another receiver takes two, and these are not the two
-# that brought the name in cell 8: one is L1H2, which did nothing there. Control: no other pair.
+# Prediction: in the world model another giver takes one head. Another receiver takes two, and not
+# the two that brought the name in cell 8: one is L1H2, which did nothing there. Control: the pairs.
 few = [heads[i] for i in (alone.abs() + other.abs()).argsort(descending=True)[:6].tolist()]
 
 
@@ -517,22 +524,22 @@ def smallest(tokens):  # -> the smallest set that turns the answer, and how many
 
 
 giver, receiver_too = smallest(corrupted), smallest(receiver)
-lesson.recorded("19.1", "another giver: the smallest set", giver[0])
+lesson.recorded("20.1", "another giver: the smallest set", giver[0] or "none")
 ask = f"All is clean, but some of {len(few)} heads hear of another receiver. How many must, at the "
 ask += "least, until the model no longer prefers the right name?"
-lesson.recorded("19.2", "another receiver: how many", receiver_too[1], ask=ask)
-lesson.recorded("19.3", "another receiver: the smallest set", receiver_too[0])
-lesson.recorded("19.4", "control: pairs that turn it, of 15", receiver_too[2])
+lesson.recorded("20.2", "another receiver: how many", receiver_too[1], ask=ask)
+lesson.recorded("20.3", "another receiver: the smallest set", receiver_too[0] or "none")
+lesson.recorded("20.4", "control: pairs that turn it, of 15", receiver_too[2])
 
-# %% 20. Break it
+# %% 21. Break it
 # Four edits. Say what will happen, make one, run the lesson, and put it back.
 #
 # 1. In lessons/techniques/patching.py, in `put`, make it donor[:, source - 1]: the neighbour's
 #    vector goes in, and row 4.1 must stop the lesson.
-# 2. In `resume`, make it resid[:, -2]: the answer is read one word too early, and row 18.2 must
+# 2. In `resume`, make it resid[:, -2]: the answer is read one word too early, and row 19.2 must
 #    stop the lesson. No row before it does: nobody resumed.
 # 3. In `attribution`, leave out `- old[site]`: no change any more, but the whole activation times
-#    the slope. Row 15.3 must stop the lesson, and not 15.1. Why not? (Whatever reads that vector
+#    the slope. Row 16.3 must stop the lesson, and not 16.1. Why not? (Whatever reads that vector
 #    reads it through a norm: along itself its slope is nearly 0. With z it is another matter.)
 # 4. In lessons/techniques/stories.py, let the last pair be ("Anna", "Paul"): rows of numbers now
 #    say look. Which heads keep their parts?

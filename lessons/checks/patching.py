@@ -20,11 +20,12 @@ from minimech.hooks import HookPoint
 
 
 def check_normalised(mine, seed):
-    """Judge normalised: two prompts, then many patches at once."""
-    small = torch.tensor([3.0, 5]), torch.tensor([9.0, 5]), torch.tensor([2.0, 0])
+    """Judge normalised: two prompts, many patches, the clean metric below the other, odd sizes."""
+    small = torch.tensor([3.0, 2]), torch.tensor([8.0, 7]), torch.tensor([1.0, 1])
     two = torch.tensor([[9.0, 5], [2, 0], [10, 10], [-9, 2]]), *small[1:]
+    fall = torch.tensor([4.0, 2]), torch.tensor([3.5, 1]), torch.tensor([3.0, 2])
     odd = draw(seed, 2, 3, 5), draw(seed, 5) + 4, draw(seed, 5, 1)[:, 0] - 1
-    for case in (small, two, odd):
+    for case in (small, two, fall, odd):
         names = "patched, clean, corrupted" if case is odd else ", ".join(map(brief, case))
         got = called(mine.normalised, *case)
         judge(got, loops.normalised(*case), f"normalised({names})", mistakes.shares(*case))
@@ -112,10 +113,8 @@ def estimated(mine, model, base, donor, sites, hooks) -> dict:
     if set(got) != set(sites):
         raise Wrong(f"the dict should have the keys {sites}, not {list(got)}")
     if len(runs) > 4:
-        raise Wrong(
-            f"one backward pass serves all sites: yours ran the model {len(runs)} times for "
-            f"{len(sites)} of them. Catch all gradients in one run, then call backward once"
-        )
+        raise Wrong(f"one backward pass serves all sites: yours ran the model {len(runs)} times. "
+                    "Catch all gradients in one run, then call backward once")  # fmt: skip
     return got
 
 
@@ -124,11 +123,13 @@ def estimated(mine, model, base, donor, sites, hooks) -> dict:
 
 def check_first_difference(mine, seed):
     """Judge first_difference: one prompt, two that differ in turn, none that does, drawn ones."""
-    one = torch.tensor([[5, 6, 7, 8, 9]])
+    one = torch.tensor([[5, 6, 7, 8, 9, 1, 2]])
     two = torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]])
-    cases = [(one, torch.tensor([[0, 0, 7, 8, 0]])), (one, torch.tensor([[5, 6, 0, 8, 9]]))]
-    cases += [(two, torch.tensor([[5, 6, 0, 8], [1, 0, 3, 0]])), (two, two.clone())]
-    cases += [(two, torch.tensor([[5, 0, 7, 8], [1, 2, 0, 0]])), (one, one - 1)]
+    cases = [(one, torch.tensor([[0, 0, 7, 8, 9, 1, 0]]))]
+    cases += [(one, torch.tensor([[5, 6, 0, 8, 9, 1, 2]])), (one, one - 1)]
+    others = ([[5, 6, 0, 8], [1, 0, 3, 0]], two.tolist(), [[5, 0, 7, 8], [1, 2, 0, 0]])
+    cases += [(two, torch.tensor(other)) for other in others]
+    cases += [(torch.tensor([[5, 6, 8], [5, 7, 9]]), torch.tensor([[5, 7, 8], [5, 6, 9]]))]
     random = Random(f"first {seed}")
     for _ in range(5):
         tokens = torch.tensor([[random.randrange(9) for _ in range(7)] for _ in range(3)])
@@ -157,11 +158,9 @@ def check_resume(mine, seed):
             ran, wanted = (", ".join(map(str, run)) or "none" for run in (blocks, range(layer, 3)))
             raise Wrong(f"{call}: blocks to run: {wanted}; yours ran: {ran}")
         if unembedded > 2 or normed > 2:
-            most = max(unembedded, normed)
-            raise Wrong(
-                f"only the last position is read, 2 vectors for 2 prompts: yours brings {most} "
-                "through the last layer norm or the unembedding. Pick the position first"
-            )
+            raise Wrong(f"only the last position is read, 2 vectors for 2 prompts: yours brings "
+                        f"{max(unembedded, normed)} through the last layer norm or the "
+                        "unembedding. Pick the position first")  # fmt: skip
 
 
 def counted(mine, model, resid, layer) -> tuple[Tensor, list[int], int, int]:
@@ -211,7 +210,7 @@ def check_smallest_flip(mine, seed):
 
 def asked(mine, nodes: list, table: dict) -> tuple:
     """Call smallest_flip with a measure that looks a set up; return the answer and the count."""
-    calls = []
+    calls, given_nodes = [], list(nodes)
 
     def measure(chosen):
         given = list(chosen)
@@ -220,7 +219,10 @@ def asked(mine, nodes: list, table: dict) -> tuple:
         calls.append(given)
         return float(table[frozenset(given)])
 
-    return called(mine.smallest_flip, measure, list(nodes)), len(calls)
+    got = called(mine.smallest_flip, measure, given_nodes)
+    if given_nodes != nodes:
+        raise Wrong(f"`nodes` belongs to its caller, and yours made {given_nodes} of {nodes}")
+    return got, len(calls)
 
 
 def judge_set(got, count: int, nodes: list, table: dict) -> None:

@@ -22,12 +22,21 @@ def shares(patched: Tensor, clean: Tensor, corrupted: Tensor) -> dict:
         ),
         "one number per patch: yours is one for all of them": right.mean(),
         "0 is the corrupted run, 1 the clean one: yours is the other way round": 1 - right,
+        "the way from corrupted to clean is signed: yours takes its size": (
+            (mean - low) / (high - low).abs()
+        ),
+        "the way from corrupted to clean may be short, or go down: yours is held at 1 or more": (
+            (mean - low) / (high - low).clamp(min=1)
+        ),
         "divide by the way from corrupted to clean: yours is not divided": mean - low,
         "divide by the way from corrupted to clean: yours divides by the clean metric": (
             (mean - low) / high
         ),
         "count from the corrupted run: its metric is not subtracted from the patched one": (
             mean / (high - low)
+        ),
+        "divide by the way from corrupted to clean: yours only divides by the clean metric": (
+            mean / high
         ),
         "how far from the corrupted run, not from the clean one": (mean - high) / (high - low),
         "the share is signed: yours is never negative": right.abs(),
@@ -167,6 +176,8 @@ def positions(clean: Tensor, corrupted: Tensor, got) -> dict:
     return {
         "the first position: yours is the last one that differs": last,
         "any prompt of the batch: yours waits until all of them differ": first(differs.all(0)),
+        "any prompt of the batch: yours waits until all of them differ, and says 0 if they never "
+        "do": int(differs.all(0).int().argmax()),
         "any prompt of the batch: yours looks at the first prompt alone": first(differs[0]),
         "any prompt of the batch: yours looks at the last prompt alone": first(differs[-1]),
         "positions count from 0: yours is one too far": counted + 1,
@@ -174,6 +185,10 @@ def positions(clean: Tensor, corrupted: Tensor, got) -> dict:
         "a position is asked for: yours counts the words that differ": int(differs.sum()),
         "a position is asked for: yours is the first prompt that differs": first(differs.any(1)),
         "yours is the first position that is the same": first(~any_of),
+        "a position is asked for: yours counts how many are the same": n - int(any_of.sum()),
+        "two prompts' differences may cancel: compare token by token, not sums over prompts": (
+            first(clean.sum(0) != corrupted.sum(0))
+        ),
     }
 
 

@@ -4,7 +4,7 @@ Activation patching: Vig et al. 2020; Meng et al. 2022 ("causal tracing"); Wang 
 run is patched decides what is asked (Heimersheim and Nanda 2024): denoising puts the clean run's
 activation into the corrupted run, noising the other way round. Attribution patching estimates all
 patches from one backward pass (Nanda 2023). Here everything is as plain as it can be; the tool that
-does it fast, and in general, is sweep.py.
+does it fast, and in general, is sweep.
 
 The run that is patched is the base; what is put in comes from the donor. A metric is a function of
 the logits at the last position, [b v] -> [b].
@@ -17,6 +17,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from lessons.techniques.sweep import Nodes, sweep
 
 
 def normalised(patched: Tensor, clean: Tensor, corrupted: Tensor) -> Tensor:
@@ -39,8 +41,8 @@ def put(donor: Tensor, position: int, source: int | None = None) -> Callable:
     The hook is a function (activation, hook); activation and `donor` have one shape, [b p d] in the
     stream, [b p h e] for what heads collect. In each prompt, what stands at `position` gives way to
     what the donor has at `source`; None means at the same position. Negative positions count from
-    the end. The run goes on with what the hook returns. The activation is the hook's own, to be
-    edited in place if you like; `donor` is not, it will be used again.
+    the end. The run goes on with what the hook returns, or with the activation if that is None: it
+    is the hook's own, to be edited in place if you like. `donor` is not, it will be used again.
     """
     # exercise 6.2: put one position in (10 min)
     source = position if source is None else source
@@ -89,6 +91,19 @@ def sweep_stream(model, base: Tensor, donor: Tensor, metric: Callable, sites) ->
         for site in sites
     ]
     return torch.stack([torch.stack(row) for row in rows])
+
+
+def both_ways(model, clean: Tensor, other: Tensor, metric: Callable, nodes: Nodes) -> Tensor:
+    """Sweep between two stories, in both directions: -> [patch 3], shares of the way between them.
+
+    What a patch brings back (denoising), what it costs (noising), and how far it moves each prompt
+    (denoising), up or down: the mean of a patch that lifts some and lowers others may be 0.
+    """
+    both = [sweep(model, clean, other, metric, nodes, way) for way in ("denoising", "noising")]
+    there, back = (one.values.flatten(0, -2) for one in both)  # [patch b] each
+    ends = both[0].clean, both[0].corrupted  # [b] each
+    moves = (there - ends[1]).abs().mean(-1) / (ends[0] - ends[1]).mean()
+    return torch.stack([normalised(there, *ends), 1 - normalised(back, *ends), moves], 1)
 
 
 # ---- one backward pass for all patches -----------------------------------------------------------
@@ -193,8 +208,9 @@ def sweep_stream_faster(model, base: Tensor, donor: Tensor, metric: Callable) ->
     for layer in layers:
         for position in range(first, base.shape[1]):
             hook = put(donor_run["resid_pre", layer], position)
-            resid = hook(base_run["resid_pre", layer].clone(), None)  # [b p d]
-            values[layer, position] = metric(resume(model, resid, layer))
+            own = base_run["resid_pre", layer].clone()  # [b p d]
+            resid = hook(own, None)  # None: the hook has edited `own` in place
+            values[layer, position] = metric(resume(model, own if resid is None else resid, layer))
     return values
 
 

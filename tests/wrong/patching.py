@@ -59,6 +59,33 @@ def share_in_place(patched, clean, corrupted):
     return patched.mean(-1) / (clean.mean() - corrupted.mean())
 
 
+def share_of_the_way_s_size(patched, clean, corrupted):
+    """wrong 6.1: yours takes its size"""
+    return (patched.mean(-1) - corrupted.mean()) / (clean.mean() - corrupted.mean()).abs()
+
+
+def share_by_the_size_of_the_mean(patched, clean, corrupted):
+    """wrong 6.1: yours takes its size"""
+    return (patched.mean(-1) - corrupted.mean()) / (clean - corrupted).mean().abs()
+
+
+def share_kept_from_exploding(patched, clean, corrupted):
+    """wrong 6.1: yours is held at 1 or more"""
+    low = corrupted.mean()
+    return (patched.mean(-1) - low) / (clean.mean() - low).clamp(min=1)
+
+
+def share_of_the_clean_metric_alone(patched, clean, corrupted):
+    """wrong 6.1: only divides by the clean metric"""
+    return patched.mean(-1) / clean.mean()
+
+
+def share_in_64_bits(patched, clean, corrupted):
+    """right 6.1"""
+    patched, low = patched.double().mean(-1), corrupted.double().mean()
+    return (patched - low) / (clean.double().mean() - low)
+
+
 def share_by_sums(patched, clean, corrupted):
     """right 6.1"""
     return (patched - corrupted).sum(-1) / (clean - corrupted).sum()
@@ -164,6 +191,15 @@ def put_what_it_saw_first(donor, position, source=None):
         new = seen[0].clone()
         new[:, position] = donor[:, position if source is None else source]
         return new
+
+    return hook
+
+
+def put_in_place(donor, position, source=None):
+    """right 6.2"""
+
+    def hook(activation, hook):
+        activation[:, position] = donor[:, position if source is None else source]
 
     return hook
 
@@ -378,6 +414,23 @@ def first_that_is_the_same(clean, corrupted):
     return same.index(True) if True in same else len(same)
 
 
+def how_many_are_the_same(clean, corrupted):
+    """wrong 6.4: counts how many are the same"""
+    return int((clean == corrupted).all(0).sum())
+
+
+def first_by_argmax_where_all_differ(clean, corrupted):
+    """wrong 6.4: until all of them differ"""
+    differs = (clean != corrupted).all(0)
+    return int(differs.int().argmax()) if (clean != corrupted).any() else clean.shape[1]
+
+
+def first_by_sums_over_prompts(clean, corrupted):
+    """wrong 6.4: differences may cancel"""
+    differs = (clean.sum(0) != corrupted.sum(0)).tolist()
+    return differs.index(True) if True in differs else len(differs)
+
+
 def by_running_product(clean, corrupted):
     """right 6.4"""
     return (clean == corrupted).all(0).int().cumprod(0).sum()
@@ -533,6 +586,13 @@ def smallest_largest_first(measure, nodes):
         for chosen in combinations(nodes, size):
             if measure(list(chosen)) < 0:
                 return list(chosen)
+
+
+def smallest_by_emptying_the_list(measure, nodes):
+    """wrong 6.6: belongs to its caller"""
+    sets = [list(s) for size in range(len(nodes) + 1) for s in combinations(nodes, size)]
+    nodes.clear()
+    return next(chosen for chosen in sets if measure(chosen) < 0)
 
 
 def smallest_by_bits(measure, nodes):
