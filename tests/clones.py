@@ -1,7 +1,9 @@
-"""A clone with what a lesson without a model needs, and one tiny lesson, to test the telling."""
+"""Lessons as a reader runs them, and a clone with one tiny lesson, to test the telling."""
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,3 +22,16 @@ def environment(**env) -> dict[str, str]:
     """Return this environment without what steers a lesson, but for what is given."""
     steers = ("PYTHONPATH", "PREDICT", "MINE", "MODEL", "DATA", "OUT")
     return {name: value for name, value in os.environ.items() if name not in steers} | env
+
+
+def run_script(lesson: str, root: Path = ROOT, **env) -> subprocess.CompletedProcess:
+    """Run a lesson of a clone as a reader does, with nobody at the keyboard."""
+    return subprocess.run(
+        [sys.executable, f"lessons/{lesson}.py"],
+        cwd=root,
+        env=environment(**{name: str(value) for name, value in env.items()}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from lessons import figures, grok
 from lessons.techniques import foreign, grokking, modular
 from minimech import MinimechError
-from tests.clones import environment
+from tests.clones import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "weights" / "grokking"
@@ -447,15 +447,7 @@ def test_the_lines_of_a_plot_share_one_scale_and_hide_no_peak():
 
 def run_lesson(root, out):
     """Run the lesson as a reader does."""
-    return subprocess.run(
-        [sys.executable, "lessons/02_grokking.py"],
-        cwd=root,
-        env=environment(OUT=str(out)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_script("02_grokking", root, OUT=out)
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from lessons.telling import page
 from minimech import HookedTransformer, MinimechError, ModelConfig, Tokenizer
 from minimech.weights import save_pretrained
 from minimech.world import IO_TEMPLATES, NAMES, WORDS, held_out
-from tests.clones import environment
+from tests.clones import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "lessons" / "07_indirect_object.py"
@@ -279,15 +278,7 @@ def test_the_published_circuit_has_26_heads_in_7_classes():
 
 
 def run_lesson(root: Path, model, out: Path, **env) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "lessons/07_indirect_object.py"],
-        cwd=root,
-        env=environment(**{"MODEL": str(model), "OUT": str(out), **env}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return run_script("07_indirect_object", root, **{"MODEL": model, "OUT": out, **env})
 
 
 @pytest.fixture(scope="module")

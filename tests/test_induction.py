@@ -6,7 +6,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ from test_lesson_03 import stand_in
 from lessons.expect import Disagreement
 from lessons.techniques import copiers, copying, induction, repeats
 from minimech import HookedTransformer, MinimechError
-from tests.clones import ROOT, environment
+from tests.clones import ROOT, run_script
 from weights.sums import check_sums
 
 SCRIPT = ROOT / "lessons" / "05_induction.py"
@@ -383,15 +382,7 @@ def honest_game(lesson_until) -> dict:
 
 @pytest.mark.slow
 def test_the_lesson_runs_and_every_row_holds(tmp_path):
-    """Run it as a reader does, with nobody at the keyboard."""
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        env=environment(OUT=str(tmp_path), PYTHONPATH=str(ROOT), MODEL="world"),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_script("05_induction", OUT=tmp_path, MODEL="world")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     rows = json.loads((tmp_path / "05" / "results.json").read_text())
     assert {row["status"] for row in rows} == {"ok"} and len(rows) >= 80

@@ -26,7 +26,7 @@ from lessons.techniques import bugs, transformer
 from lessons.telling import page
 from minimech import HookedTransformer, ModelConfig, Tokenizer
 from minimech.weights import save_pretrained
-from tests.clones import environment
+from tests.clones import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "lessons" / "03_transformer.py"
@@ -56,15 +56,7 @@ def stand_in(folder: Path, vocabulary: str = WORDS) -> Path:
 
 def run_lesson(root: Path, model: str | Path, out: Path, **env) -> subprocess.CompletedProcess:
     """Run the lesson as a reader does, with nobody at the keyboard."""
-    return subprocess.run(
-        [sys.executable, "lessons/03_transformer.py"],
-        cwd=root,
-        env=environment(**{"MODEL": str(model), "OUT": str(out), **env}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_script("03_transformer", root, **{"MODEL": model, "OUT": out, **env})
 
 
 @pytest.fixture(scope="module")

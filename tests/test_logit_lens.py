@@ -15,7 +15,7 @@ from lessons.expect import Disagreement
 from lessons.techniques import logit_lens
 from lessons.telling import page
 from minimech import HookedTransformer
-from tests.clones import ROOT, environment
+from tests.clones import ROOT, run_script
 from tests.test_lesson_03 import SHIPS, stand_in
 from tests.wrong import logit_lens as answers
 
@@ -30,15 +30,7 @@ WORDS = " ".join(["<|endoftext|>", *PLAIN.split(), *SPACED])
 
 def run_lesson(root: Path, model, out: Path) -> subprocess.CompletedProcess:
     """Run the lesson as a reader does, with nobody at the keyboard."""
-    return subprocess.run(
-        [sys.executable, "lessons/04_logit_lens.py"],
-        cwd=root,
-        env=environment(MODEL=str(model), OUT=str(out)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_script("04_logit_lens", root, MODEL=model, OUT=out)
 
 
 @pytest.fixture(scope="module")

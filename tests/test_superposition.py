@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from lessons import geometry
 from lessons.techniques import superposition as toy
 from lessons.telling import page
-from tests.clones import environment
+from tests.clones import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "lessons" / "01_superposition.py"
@@ -21,15 +20,7 @@ SCRIPT = ROOT / "lessons" / "01_superposition.py"
 
 def run_lesson(out: Path, root: Path = ROOT) -> subprocess.CompletedProcess:
     """Run the lesson as a reader does, with nobody at the keyboard."""
-    return subprocess.run(
-        [sys.executable, "lessons/01_superposition.py"],
-        cwd=root,
-        env=environment(OUT=str(out), PYTHONPATH=str(root)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_script("01_superposition", root, OUT=out, PYTHONPATH=root)
 
 
 @pytest.fixture(scope="module")

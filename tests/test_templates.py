@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,22 +14,14 @@ from lessons import pictures
 from lessons.checks import Wrong, brief
 from lessons.checks.templates import check_smallest_change
 from lessons.techniques import digits, templates
-from tests.clones import environment
+from tests.clones import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_lesson(out: Path, **env) -> subprocess.CompletedProcess:
     """Run the lesson as a reader does, with nobody at the keyboard."""
-    return subprocess.run(
-        [sys.executable, "lessons/00_templates.py"],
-        cwd=ROOT,
-        env=environment(OUT=str(out), **env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_script("00_templates", OUT=out, **env)
 
 
 def rows_of(out: Path) -> dict[str, dict]:
