@@ -135,13 +135,13 @@ def blank(title: str, xlabel: str, ylabel: str, size: tuple[float, float]):
 def text_heatmap(values, rows, columns, signed=False) -> str:
     """Draw a matrix: a small one as numbers, else in four shades; with signs, in tenths."""
     values = as_array(values)
-    label = max(map(len, rows)) + 1
-    if values.size <= 64 and label + 8 * len(columns) <= terminal_width():  # room for numbers
-        lines = [" " * label + "".join(f"{name:>8}" for name in columns)]
+    label, wide = max(map(len, rows)) + 1, max(8, 1 + max(map(len, columns)))
+    if values.size <= 64 and label + wide * len(columns) <= terminal_width():  # room for numbers
+        lines = [" " * label + "".join(f"{name:>{wide}}" for name in columns)]
         for name, row in zip(rows, values):
             lines.append(
                 f"{name:<{label}}"
-                + "".join(f"{cents(value):>8}" for value in row).replace("nan", "   ").rstrip()
+                + "".join(f"{cents(value):>{wide}}" for value in row).replace("nan", "   ").rstrip()
             )
         return "\n".join(lines)
     high = np.nanmax(np.abs(values)) or 1.0
