@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lessons.techniques.grokking import accuracy, losses
 from minimech import MinimechError
+from weights.snapshots import unpack
 from weights.sums import check_sums
 
 
@@ -142,11 +143,7 @@ def load(folder: Path) -> tuple[ModularAddition, Tensor, dict]:
 
 def snapshots(folder: Path) -> dict[int, ModularAddition]:
     """Read the networks on the way: step -> network."""
-    by_step: dict[int, dict] = {}
-    for name, weight in load_file(folder / "snapshots.safetensors").items():
-        step, name = name.split(".", 1)
-        by_step.setdefault(int(step), {})[name] = weight.float()
-    return {step: filled(by_step[step]) for step in sorted(by_step)}
+    return {step: filled(weights) for step, weights in unpack(folder).items()}
 
 
 def filled(tensors: dict[str, Tensor]) -> ModularAddition:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from minimech import MinimechError
 from minimech.hooks import UNTAPPED, Tap, site_shapes
+from weights.snapshots import unpack
 from weights.sums import check_sums, mend
 
 BOS, VOCAB, LENGTH = 0, 128, 48  # token 0 begins a text, and stands nowhere else
@@ -191,11 +192,7 @@ def load(folder: Path) -> tuple[Copier, dict]:
 
 def snapshots(folder: Path) -> dict[int, Copier]:
     """Read the networks on the way: step -> network. They are kept in float16."""
-    by_step: dict[int, dict] = {}
-    for name, weight in load_file(folder / "snapshots.safetensors").items():
-        step, name = name.split(".", 1)
-        by_step.setdefault(int(step), {})[name] = weight.float()
-    return {step: filled(by_step[step]) for step in sorted(by_step)}
+    return {step: filled(weights) for step, weights in unpack(folder).items()}
 
 
 def filled(tensors: dict[str, Tensor]) -> Copier:

@@ -17,12 +17,13 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lessons.techniques.modular import ModularAddition, scores, split, train
+from weights import snapshots
 from weights.sums import write_sums
 
 P, SHARE, STEPS = 113, 0.3, 20_000
@@ -71,12 +72,8 @@ def write(model, is_train, rows, out, weight_decay, args):
     (out / "history.json").write_text(history.replace("], ", "],\n") + "\n")
     files = ["model.safetensors", "history.json"]
     if weight_decay:
-        halves = {}
-        for step in (step for step in SNAPSHOTS if step <= args.steps):
-            weights = load_file(out / "all" / f"{step:05d}.safetensors")
-            halves |= {f"{step}.{name}": weight.half() for name, weight in weights.items()}
-        save_file(halves, out / "snapshots.safetensors")
-        files.append("snapshots.safetensors")
+        snapshots.pack(out, [step for step in SNAPSHOTS if step <= args.steps])
+        files.append(snapshots.FILE)
     write_sums(out, files)
     for file in files:
         (out / file).chmod(0o644)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lessons.techniques.repeats import Copier, anywhere, fixed, loss_and_accuracy, train
+from weights import snapshots
 from weights.sums import write_sums
 
 STEPS, TEXTS, UNSEEN = 2500, 512, 999_999_999  # the texts of the curves: their number, their seed
@@ -103,12 +104,8 @@ def write(out: Path, rows: list[dict], name: str) -> None:
     (out / "history.json").write_text(history.replace("], ", "],\n") + "\n")
     files = ["model.safetensors", "history.json"]
     if name == "seed1":
-        halves = {}
-        for step in (step for step in SNAPSHOTS if step <= rows[-1]["step"]):
-            weights = load_file(out / "all" / f"{step:05d}.safetensors")
-            halves |= {f"{step}.{key}": weight.half() for key, weight in weights.items()}
-        save_file(halves, out / "snapshots.safetensors")
-        files.append("snapshots.safetensors")
+        snapshots.pack(out, [step for step in SNAPSHOTS if step <= rows[-1]["step"]])
+        files.append(snapshots.FILE)
     write_sums(out, files)
     for file in files:
         (out / file).chmod(0o644)
