@@ -1,4 +1,4 @@
-"""Points in a plane, as a figure and as text (lesson 07)."""
+"""Points in a plane, as a figure and as text (lessons 07 and 09)."""
 
 import numpy as np
 

@@ -23,6 +23,8 @@ from minimech import HookedTransformer, ModelConfig
 from minimech.hooks import UNTAPPED, Tap, site_shapes
 from minimech.model import Transformer
 from tests.bench_paths import path_patching
+from tests.bench_sae import training_steps
+from tests.bench_store import stores
 from tests.bench_sweeps import sweeps
 from tests.checkpoints import GPT2_SMALL, TINY, write_checkpoint
 from tests.cost import operations
@@ -260,6 +262,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     if args.quick:
         cfg, config, rounds = ModelConfig(2, 4, 128, 256, 500), TINY, 1
     sizes = cfg, *((2, 12) if args.quick else (8, 16))  # of what is swept
+    codes = (96, (256,), 64) if args.quick else (768, (4096, 24576), 4096)
     clocks = "processor time" if args.cpu else "wall clock"
     busy = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{cfg}\n{torch.get_num_threads()} threads, {clocks}, least of {rounds}{busy}\n")
@@ -269,6 +272,8 @@ def main(arguments: list[str] | None = None) -> list[dict]:
         lambda: generation(cfg, 50, min(rounds, 3), clock),
         lambda: sweeps(*sizes, clocked, 1, clock, every=12),
         lambda: path_patching(*sizes, clocked, min(rounds, 2), clock),
+        lambda: training_steps(*codes, clocked, min(rounds, 3), clock),
+        lambda: stores(*((64, 16) if args.quick else (768, 512)), clocked, min(rounds, 3), clock),
         lambda: loading(config, min(rounds, 3)),
         lambda: importing(min(rounds, 5)),
     ):

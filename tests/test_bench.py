@@ -42,7 +42,8 @@ def test_the_explicit_forward_computes_patterns_and_no_layer_norm_by_hand(monkey
 )
 def test_a_row_is_judged_and_written(ratio, bar, ok, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
-    for part in ("generation", "sweeps", "path_patching", "loading", "importing"):
+    parts = ["generation", "sweeps", "path_patching", "training_steps", "stores", "loading"]
+    for part in [*parts, "importing"]:
         monkeypatch.setattr(bench, part, lambda *_, **__: [])
     monkeypatch.setattr(bench, "forwards", lambda *_: [("a thing", ratio, bar, "so")])
     bench.main(["--quick"])
@@ -57,6 +58,6 @@ def test_quick_prints_every_row(capsys, monkeypatch, tmp_path):
     rows = bench.main(["--quick", "--cpu"])
     assert (
         len(rows)
-        == 14 + 5 + 3
+        == 14 + 5 + 3 + 7 + 5
         == capsys.readouterr().out.count(" ok ") + sum(not r["ok"] for r in rows)
     )

@@ -109,8 +109,9 @@ def test_topk_keeps_the_k_largest(tmp_path):
     assert (sae.cfg.kind, sae.cfg.k, sae.cfg.site) == ("topk", 3, SITE)
     np.testing.assert_allclose(sae.encode(torch.tensor(X)).detach(), by_hand(t, X, k=3), atol=1e-5)
     five = {**NEW, "architecture": "topk", "activation_fn_kwargs": {"k": 3}}
-    published(tmp_path, {**five, "activation_fn_str": "topk"}, t)
-    assert load(tmp_path).cfg.k == 3
+    for older in (five, {**five, "architecture": "standard"}):
+        published(tmp_path, {**older, "activation_fn_str": "topk"}, t)
+        assert (load(tmp_path).cfg.kind, load(tmp_path).cfg.k) == ("topk", 3)
 
 
 def test_jumprelu_has_a_threshold_for_each_feature(tmp_path):
@@ -166,14 +167,30 @@ def test_one_made_for_raw_weights_is_left_as_it_is(tmp_path):
         ({"architecture": "transcoder"}, "architecture 'transcoder'"),
         ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'"),
         ({"normalize_activations": True}, "normalize_activations is True"),
-        ({"activation_fn_str": "tanh-relu"}, "activation_fn is 'tanh-relu'; only 'relu' runs here"),
+        (
+            {"activation_fn_str": "tanh-relu"},
+            "'tanh-relu'; with architecture 'standard' only 'relu' or",
+        ),
+        (
+            {"architecture": "jumprelu", "activation_fn_str": "topk"},
+            "activation_fn is 'topk'; with",
+        ),
+        ({"architecture": ["topk"]}, "architecture ['topk']"),
+        ({"minimech": "x"}, "minimech is 'x'; expected an object"),
+        ({"activation_fn_kwargs": "x"}, "activation_fn_kwargs is 'x'; expected an object"),
+        ({"model_from_pretrained_kwargs": "x"}, "model_from_pretrained_kwargs is 'x'"),
+        ({"minimech": {"kind": "relu", "groups": 3}}, "groups is 3; expected tuple"),
+        ({"minimech": {"kind": "relu", "k": True}}, "k is True; expected int"),
         ({"hook_head_index": 3}, "hook_head_index is 3"),
         ({"reshape_activations": "hook_z"}, "reshape_activations is 'hook_z'"),
+        ({"rescale_acts_by_decoder_norm": True}, "rescale_acts_by_decoder_norm is True"),
+        ({"hook_name_out": "blocks.1.hook_mlp_out"}, "hook_name_out is 'blocks.1.hook_mlp_out'"),
+        ({"activation_fn_str": "topk"}, "kind 'topk' with k 0"),
         ({"d_in": None}, "d_in is None; expected int"),
         ({"d_sae": 0}, "d_sae is 0"),
         ({"d_in": "6"}, "d_in is '6'"),
-        ({"architecture": "topk"}, "kind 'topk' with k 0"),
-        ({"architecture": "topk", "k": 11}, "kind 'topk' with k 11 of 10 features"),
+        ({"architecture": "topk"}, "activation_fn is 'relu'; with architecture 'topk' only 'topk'"),
+        ({"activation_fn_str": "topk", "k": 11}, "kind 'topk' with k 11 of 10 features"),
         ({"minimech": {"colour": 1}}, "minimech has no setting 'colour'"),
     ],
 )
@@ -218,6 +235,42 @@ def test_a_file_cut_short_is_named(tmp_path, left):
     path = tmp_path / "sae_weights.safetensors"
     path.write_bytes(path.read_bytes()[:left])
     assert re.search("empty|truncated", message(load, tmp_path))
+
+
+def test_sizes_are_held_to_the_file_before_memory_is_asked_for(tmp_path):
+    published(tmp_path, NEW)
+    (tmp_path / "cfg.json").write_text(json.dumps({**NEW, "d_sae": 10**15}))
+    assert f"W_enc has shape [6, 10]; cfg.json makes it [6, {10**15}]" in message(load, tmp_path)
+    with pytest.raises(MinimechError, match="6 x 1,000,000,000,000 weights need 48,000 GB"):
+        SAE(Config(6, 10**12))
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"kind": "tpk"}, "no kind is called 'tpk'. Did you mean 'topk'?"),
+        ({"kind": "dense"}, "There are relu, topk, matryoshka"),
+        ({"d_in": 0}, "d_in is 0; expected 1 or more"),
+        ({"d_sae": 8.0}, "d_sae is 8.0; expected int"),
+        ({"k": 9}, "kind 'topk' with k 9 of 8 features"),
+        ({"kind": "matryoshka", "k": 0}, "kind 'matryoshka' with k 0"),
+        ({"kind": "relu", "l1": float("nan")}, "l1 is nan"),
+        ({"kind": "relu", "l1": -1}, "l1 is -1"),
+        ({"groups": (4, 8)}, "only matryoshka has groups, and this is topk"),
+        ({"kind": "matryoshka", "groups": (3, 4)}, "groups are 3 4; expected rising numbers"),
+        ({"kind": "matryoshka", "groups": (4, 4, 8)}, "groups are 4 4 8; expected rising"),
+        ({"kind": "matryoshka", "groups": (0, 8)}, "groups are 0 8"),
+        ({"kind": "matryoshka", "groups": ("4", 8)}, "groups are 4 8"),
+        ({"bos": 1}, "bos is 1; expected bool"),
+    ],
+)
+def test_settings_that_make_no_autoencoder_are_refused(given, words):
+    assert words in message(lambda: Config(**{"d_in": 4, "d_sae": 8, "k": 2, **given}))
+
+
+def test_settings_may_come_from_a_json_file():
+    cfg = Config(4, 8, "matryoshka", 2, 0, [3, 8])
+    assert cfg.groups == (3, 8) and cfg == Config(4, 8, "matryoshka", 2, 0.0, (3, 8))
 
 
 # ---- ours ----------------------------------------------------------------------------------------
@@ -311,6 +364,10 @@ def test_a_folder_that_holds_none_and_a_name_that_is_none_are_refused(tmp_path):
     said = message(load, "gpt2-small-res-bj", SITE)
     assert "Did you mean 'gpt2-small-res-jb'?" in said and "owner/name on the hub" in said
     assert "there is no folder called" in message(load, tmp_path / "nowhere", SITE)
+    said = message(load, "weights/sae/mian")
+    assert "Did you mean 'weights/sae/main'" in said and "  " not in said
+    assert ". Known are gpt2" in message(load, "xyzzy")
+    assert message(load, 5) == "5 names no autoencoder: expected a folder, or a name"
 
 
 def test_the_hub_gives_two_files_and_no_more(tmp_path, monkeypatch):
@@ -356,6 +413,31 @@ def test_another_width_or_site_is_a_sentence(tmp_path):
     said = f"this autoencoder reads 6 numbers of {SITE}; the activation has 8"
     assert message(lambda: model.run_with_hooks(tokens, [sae.splice()])) == said
     assert message(sae.encode, torch.zeros(3, 8)) == said
+    said = "9 features; this autoencoder has 10"
+    assert message(sae.decode, torch.zeros(3, 9)) == said
     published(tmp_path, {**NEW, "hook_name": "blocks.8.hook_resid_pre"})
     said = message(lambda: model.run_with_hooks(tokens, [load(tmp_path).splice()]))
     assert "no activation is called 'blocks.8.hook_resid_pre'" in said
+
+
+def asks(latent):
+    def edit(f):
+        f[..., latent] = 0
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit, words",
+    [
+        (asks(10), "a latent that is not there (index 10 is out of bounds"),
+        (lambda f: f.index_fill(-1, torch.tensor([99]), 0), "they go from 0 to 9"),
+        (lambda f: f[..., :4], "the edit made [1, 3, 4] of features [1, 3, 10]: give all back"),
+        (lambda f: 0.0, "the edit made float of features [1, 3, 10]"),
+    ],
+)
+def test_an_edit_that_cannot_be_is_a_sentence(edit, words):
+    model = HookedTransformer(ModelConfig(2, 2, 6, 12, 30)).requires_grad_(False)
+    tokens, sae = torch.zeros(1, 4, dtype=torch.long), ours("topk").requires_grad_(False)
+    assert words in message(lambda: model.run_with_hooks(tokens, [sae.splice(edit)]))
+    model.run_with_hooks(tokens, [sae.splice(asks(9)), sae.splice(lambda f: f * 0)])

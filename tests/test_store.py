@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.techniques.sae import shuffling, writing
+from lessons.techniques.sae import seal, shuffling, writing
 from lessons.techniques.sae.store import Store, collect
 from lessons.techniques.sae.writing import model_hash, write
 from minimech import HookedTransformer, MinimechError, ModelConfig
@@ -51,6 +51,14 @@ def told(x) -> list[int]:
 def a_disk_that_does_not_wait(monkeypatch):
     """What is written need not survive a power cut here."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -305,7 +313,11 @@ def test_batches_that_cannot_be_are_refused_at_once(store, given, words):
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Read all files; but when a store was written is its own."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if "store.json" in found:
+        found["store.json"] = re.sub(rb'"mtime_ns": [0-9]+', b"", found["store.json"])
+    return found
 
 
 @pytest.mark.parametrize("left", [0, 1, 863, 864, 865, 2600, 5183, 5184, 5399])
@@ -478,7 +490,9 @@ def test_a_store_cut_short_is_refused_and_completed_by_the_same_call(store):
 @pytest.mark.parametrize(
     "content, words",
     [
-        ("{", "is not JSON"),
+        ("", "is damaged; delete"),
+        ("{", "is damaged; delete"),
+        ("[]", "is damaged; delete"),
         ("{}", "describes no store: site is None"),
         ('{"site": 3}', "describes no store: site is 3"),
         ('{"rows": -450}', "its sizes make no sense"),
@@ -488,10 +502,12 @@ def test_a_store_cut_short_is_refused_and_completed_by_the_same_call(store):
 )
 def test_a_store_json_that_makes_no_sense_is_refused(store, content, words):
     path = store.folder / "store.json"
-    if content not in ("{", "{}"):
+    if content not in ("", "{", "[]", "{}"):
         content = json.dumps(json.loads(path.read_text()) | json.loads(content))
     path.write_text(content)
-    assert words in message(Store, store.folder)
+    for call in (Store, lambda folder: write(folder, text(50, 10), rows_of, **WHAT, bos=False)):
+        said = message(call, store.folder)
+        assert words in said and said.endswith(f"delete {store.folder} and collect again")
 
 
 def test_no_store_is_said_to_be_none(tmp_path):
@@ -532,6 +548,61 @@ def test_a_store_that_is_changed_while_it_is_read_is_noticed(store, change, word
     change(store.path)
     said = message(lambda: [*itertools.islice(batches, 9)])
     assert words in said and str(store.path) in said
+
+
+@pytest.mark.parametrize("at", [0, 2700, 5392])
+def test_a_store_that_was_overwritten_is_refused_by_all_that_open_it(store, at):
+    with store.path.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(b"some bit")
+    os.utime(store.path, ns=(1, 1))
+    said = f"{store.path} is not what `collect` wrote: delete {store.folder} and collect again"
+    assert message(Store, store.folder) == said
+    folder = write(store.folder, text(50, 10), rows_of, 4, **WHAT, bos=False)  # all seems there
+    assert message(Store, folder) == said
+    shutil.rmtree(folder)
+    assert len(Store(write(folder, text(50, 10), rows_of, 4, **WHAT, bos=False))) == 450
+
+
+def test_a_copy_of_a_store_is_that_store(store, tmp_path, monkeypatch):
+    folder = shutil.copytree(store.folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    os.utime(folder / "activations.bin", ns=(1, 1))
+    copy = Store(folder)
+    assert copy.id == store.id and torch.equal(copy[:], store[:])
+    monkeypatch.setattr("lessons.techniques.sae.seal.of", lambda *_: 1 / 0)
+    Store(store.folder)  # whose file was not touched is not read through
+
+
+@pytest.mark.parametrize("chunk", [8, 64, 2**20])
+def test_a_sum_is_the_same_in_whatever_parts_it_comes(chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr(seal, "CHUNK", chunk)
+    draw = np.random.default_rng(0)
+    content = draw.integers(0, 256, 1003, dtype=np.uint8).tobytes()
+    (tmp_path / "file").write_bytes(content + b"more")
+    words = (content + bytes(5),) if chunk > 1003 else ()
+    told = seal.of(tmp_path / "file", 1003).told()
+    for _ in range(20):
+        total, cuts = seal.Sum(), sorted(draw.integers(0, 1004, 9).tolist())
+        for start, stop in zip([0, *cuts], [*cuts, 1003]):
+            total.add(memoryview(content)[start:stop])
+        assert total.told() == told
+    for whole in words:
+        exact = sum(int.from_bytes(whole[i : i + 8], "little") for i in range(0, 1008, 8))
+        assert [number % 2**64 for number in total.sums] == [exact % 2**64]
+    for at in (0, 500, 1002):
+        changed = bytearray(content)
+        changed[at] ^= 1
+        (tmp_path / "file").write_bytes(changed)
+        assert seal.of(tmp_path / "file", 1003).told() != told
+
+
+@pytest.mark.parametrize("value", [1e30, float("nan")])
+def test_numbers_that_have_no_scale_are_said(store, value):
+    where = np.memmap(store.path, dtype=np.float32, mode="r+")
+    where[600] = value
+    where.flush()
+    os.utime(store.path, ns=(1, store.header["mtime_ns"]))  # as if it was never touched
+    assert "whose squares are infinite: delete" in message(Store(store.folder).scale)
 
 
 def test_another_model_is_told_by_its_hash(model, padded, tmp_path):
@@ -578,8 +649,8 @@ def test_stores_of_the_same_have_the_same_id(model, padded, tmp_path):
             "no activation is called 'blocks.9.hook_resid_post'",
         ),
         ({"site": "blocks.0.attn.hook_pattern"}, "a store has a row for each token"),
-        ({"dtype": "int8"}, "a dtype is float32, float16, bfloat16"),
-        ({"batch": 0}, "batch 0"),
+        ({"dtype": "int8"}, "dtype 'int8': a dtype is float32, float16, bfloat16"),
+        ({"batch": 0}, "batch 0: the model reads at least one"),
         ({"tokens": torch.empty(0, 5, dtype=torch.long)}, "the prompt is empty"),
         ({"tokens": torch.full((2, 3), 30)}, "30"),
         ({"tokens": torch.zeros(4, 1, dtype=torch.long)}, "have no rows"),
@@ -645,7 +716,8 @@ def test_memory_does_not_grow_with_the_size_of_the_store(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert run.returncode == 0, run.stderr
     before, small, large = json.loads(run.stdout)
-    assert small - before < 250 and large - small < 16, (before, small, large)
+    # The allocator's own ups and downs are up to 60; 192 more lie on disk.
+    assert small - before < 250 and large - small < 96, (before, small, large)
 
 
 def test_every_site_with_a_row_for_each_token_can_be_collected(model, padded, tmp_path):

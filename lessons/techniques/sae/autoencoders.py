@@ -3,7 +3,7 @@
     sae = SAE(Config(d_in=96, d_sae=1024, kind="topk", k=16, site="blocks.1.hook_resid_pre"))
     f = sae.encode(x)             # [... d] -> [... f]   which features are on, and how much
     x_hat = sae.decode(f)         # [... f] -> [... d]   the activation, put together from them
-    model(text, fwd_hooks=[sae.splice(error=False)])      # the model, with x_hat in place of x
+    model.run_with_hooks(text, [sae.splice(error=False)])    # the model, with x_hat in place of x
 
 A model has more features than neurons, so it writes them as directions that are not orthogonal
 (lesson 01). An autoencoder whose code is wide, but nearly empty, can take them apart again.
@@ -16,36 +16,13 @@ matryoshka  Bussmann et al. 2025: every beginning of the dictionary must do on i
 Letters: b token, d width of the activation, f feature (latent).
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from lessons.techniques.sae.config import Config
 from minimech import MinimechError
 
-KINDS = ("relu", "topk", "matryoshka")
 AUX = 1 / 32  # weight of the dead features' loss (Gao et al. 2024, A.2)
-
-
-@dataclass
-class Config:
-    """What an autoencoder is: its sizes, its kind, and the activation that it was made for.
-
-    k: features per token (topk; on average: matryoshka). l1: weight of relu's penalty. groups: the
-    beginnings of matryoshka's dictionary, the last of which is all of it. site: the activation's
-    name; model: sha256 of the model's weights, "" if not known. bos: whether it was trained on the
-    first position.
-    """
-
-    d_in: int
-    d_sae: int
-    kind: str = "topk"
-    k: int = 16
-    l1: float = 0.0
-    groups: tuple[int, ...] = ()
-    site: str = ""
-    model: str = ""
-    bos: bool = False
 
 
 class SAE(nn.Module):
@@ -57,9 +34,13 @@ class SAE(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.cfg = cfg
-        W_dec = nn.functional.normalize(torch.randn(cfg.d_sae, cfg.d_in), dim=1)
-        self.W_dec = nn.Parameter(W_dec)  # [f d]
-        self.W_enc = nn.Parameter(W_dec.T.clone())  # [d f]
+        try:
+            W_dec = nn.functional.normalize(torch.randn(cfg.d_sae, cfg.d_in), dim=1)
+            self.W_dec = nn.Parameter(W_dec)  # [f d]
+            self.W_enc = nn.Parameter(W_dec.T.clone())  # [d f]
+        except (RuntimeError, TypeError):  # torch has several words for it
+            needs = f"{8 * cfg.d_sae * cfg.d_in / 1e9:,.0f} GB, and so much memory is not to be had"
+            raise MinimechError(f"{cfg.d_in:,} x {cfg.d_sae:,} weights need {needs}") from None
         self.b_enc = nn.Parameter(torch.zeros(cfg.d_sae))
         self.b_dec = nn.Parameter(torch.zeros(cfg.d_in))
         self.register_buffer("threshold", torch.zeros(()))  # matryoshka's, once trained
@@ -87,6 +68,8 @@ class SAE(nn.Module):
 
     def decode(self, f: Tensor) -> Tensor:  # [... f] -> [... d]
         """f W_dec + b_dec."""
+        if f.shape[-1] != self.cfg.d_sae:
+            raise MinimechError(f"{f.shape[-1]} features; this autoencoder has {self.cfg.d_sae:,}")
         return f @ self.W_dec + self.b_dec
 
     def forward(self, x: Tensor) -> Tensor:  # [... d] -> [... d]
@@ -111,11 +94,23 @@ class SAE(nn.Module):
             start = 0 if self.cfg.bos or hook.start else 1  # later steps of `generate` have no BOS
             f = self.encode(x[:, start:])
             missed = x[:, start:] - self.decode(f) if error else 0.0
-            edited = edit(f) if edit else None
-            x[:, start:] = self.decode(f if edited is None else edited) + missed
+            x[:, start:] = self.decode(self._edited(f, edit) if edit else f) + missed
             return x
 
         return self.cfg.site, hook
+
+    def _edited(self, f: Tensor, edit) -> Tensor:  # [b p f] -> [b p f]
+        """Return the features that an edit makes of these."""
+        try:
+            edited = edit(f)
+        except IndexError as error:
+            has = f"an edit asks for a latent that is not there ({error})"
+            raise MinimechError(f"{has}: they go from 0 to {self.cfg.d_sae - 1:,}") from None
+        edited = f if edited is None else edited
+        if getattr(edited, "shape", None) != f.shape:
+            got = list(edited.shape) if isinstance(edited, Tensor) else type(edited).__name__
+            raise MinimechError(f"the edit made {got} of features {list(f.shape)}: give all back")
+        return edited
 
 
 def keep_top(pre: Tensor, k: int) -> Tensor:  # [... f] -> [... f]

@@ -17,7 +17,7 @@ be measured against x - x.mean(-1), the loss is not moved.
 
 import json
 import tempfile
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -25,7 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lessons.techniques.sae.autoencoders import KINDS, SAE, Config
+from lessons.techniques.sae.autoencoders import SAE
+from lessons.techniques.sae.config import Config
 from lessons.techniques.sae.published import CONFIG, WEIGHTS, find, flat
 from minimech import MinimechError
 from minimech.files import read_json, why
@@ -37,12 +38,17 @@ RENAMED = {  # keys of older files -> today's
     "hook_point_head_index": "hook_head_index",
     "activation_fn_str": "activation_fn",
 }
-ARCHITECTURES = ("standard", "topk", "jumprelu")
+ARCHITECTURES = {  # and the values of activation_fn that each may have; the first, if none is given
+    "standard": ("relu", "topk"),
+    "topk": ("topk",),
+    "jumprelu": ("relu",),
+}
 SWITCHES = {  # what changes the maths, and the values that it may have here
-    "activation_fn": ("relu", "topk"),
     "normalize_activations": ("none", None, False),
     "hook_head_index": (None,),
     "reshape_activations": ("none", None),
+    "rescale_acts_by_decoder_norm": (False, None),
+    "hook_name_out": (None,),
 }
 
 
@@ -113,19 +119,23 @@ def load(folder_or_repo, site: str = "") -> SAE:
     path = folder / CONFIG
     file = {RENAMED.get(key, key): value for key, value in flat(read_json(path)).items()}
     cfg = read_config(file, path)
-    sae = SAE(cfg)
     tensors = open_file(folder / WEIGHTS)
-    names = ["W_enc", "b_enc", "W_dec", "b_dec"]
-    names += ["threshold"] if file.get("architecture") == "jumprelu" else []
+    d, f = cfg.d_in, cfg.d_sae
+    shapes = {"W_enc": [d, f], "b_enc": [f], "W_dec": [f, d], "b_dec": [d]}
+    shapes |= {"threshold": [f]} if file.get("architecture") == "jumprelu" else {}
     scale = tensors.pop("scaling_factor", tensors.pop("finetuning_scaling_factor", torch.ones(1)))
     if not (scale == 1).all():
         raise MinimechError(f"{folder / WEIGHTS}: its scaling_factor is not 1; not had here")
-    for name in names:
-        shape = [cfg.d_sae] if name == "threshold" else list(getattr(sae, name).shape)
-        put(sae, name, checked(tensors.pop(name, None), f"{folder / WEIGHTS}: {name}", shape))
+    found = {
+        name: checked(tensors.pop(name, None), f"{folder / WEIGHTS}: {name}", shape)
+        for name, shape in shapes.items()
+    }
     if tensors:
-        has = f"{', '.join(names)}, and not {', '.join(sorted(tensors))}"
+        has = f"{', '.join(shapes)}, and not {', '.join(sorted(tensors))}"
         raise MinimechError(f"{folder / WEIGHTS}: an autoencoder of this architecture has {has}")
+    sae = SAE(cfg)  # now that its sizes are known to be those of the file
+    for name, tensor in found.items():
+        put(sae, name, tensor)
     adapt(sae, file)
     return sae.eval()
 
@@ -133,15 +143,22 @@ def load(folder_or_repo, site: str = "") -> SAE:
 def read_config(file: dict, path: Path) -> Config:
     """Turn cfg.json into a Config. Raises: MinimechError for what is missing or not had here."""
     kind = file.setdefault("architecture", "standard")
-    if kind not in ARCHITECTURES:
+    if kind not in tuple(ARCHITECTURES):
         raise MinimechError(f"{path}: architecture {kind!r}; here are {', '.join(ARCHITECTURES)}")
     for key, allowed in SWITCHES.items():
         if file.get(key, allowed[0]) not in allowed:
             raise MinimechError(f"{path}: {key} is {file[key]!r}; only {allowed[0]!r} runs here")
-    k = file.get("k", (file.get("activation_fn_kwargs") or {}).get("k", 0))
+    activations = ARCHITECTURES[kind]
+    activation = file.get("activation_fn", activations[0])
+    if activation not in activations:
+        of = f"{path}: activation_fn is {activation!r}; with architecture {kind!r}"
+        raise MinimechError(f"{of} only {' or '.join(map(repr, activations))} runs here")
+    for key in ("activation_fn_kwargs", "model_from_pretrained_kwargs", "minimech"):
+        if not isinstance(file.get(key) or {}, dict):
+            raise MinimechError(f"{path}: {key} is {file[key]!r}; expected an object")
     ours = file.get("minimech") or {
-        "kind": "topk" if kind == "topk" else "relu",
-        "k": k,
+        "kind": "topk" if activation == "topk" else "relu",
+        "k": file.get("k", (file.get("activation_fn_kwargs") or {}).get("k", 0)),
         "site": file.get("hook_name", ""),
         "bos": not file.get("exclude_special_tokens", False),
     }
@@ -149,18 +166,10 @@ def read_config(file: dict, path: Path) -> Config:
     unknown = sorted(set(ours) - {field.name for field in fields(Config)})
     if unknown:
         raise MinimechError(f"{path}: minimech has no setting {unknown[0]!r}")
-    cfg = Config(**{**ours, "groups": tuple(ours.get("groups", ()))})
-    for field in fields(Config):
-        value, default = getattr(cfg, field.name), field.default
-        like = 1 if default is MISSING else default
-        good = isinstance(value, type(like)) and not (type(like) is int and value is True)
-        if not good or (field.name in ("d_in", "d_sae") and value < 1):
-            raise MinimechError(
-                f"{path}: {field.name} is {value!r}; expected {type(like).__name__}"
-            )
-    if cfg.kind not in KINDS or (cfg.kind == "topk" and not 0 < cfg.k <= cfg.d_sae):
-        raise MinimechError(f"{path}: kind {cfg.kind!r} with k {cfg.k} of {cfg.d_sae} features")
-    return cfg
+    try:
+        return Config(**ours)
+    except MinimechError as error:
+        raise MinimechError(f"{path}: {error}") from None
 
 
 def checked(tensor: Tensor | None, name: str, shape: list[int]) -> Tensor:

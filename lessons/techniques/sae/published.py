@@ -18,15 +18,20 @@ PUBLISHED = {
 
 def find(folder_or_repo, site: str) -> Path:
     """Return the folder of the two files: here, in the repository, or in the hub's cache."""
+    for asked in (folder_or_repo, site):
+        if not isinstance(asked, str | Path):
+            raise MinimechError(f"{asked!r} names no autoencoder: expected a folder, or a name")
     for folder in (Path(folder_or_repo), SHIPPED.parent / folder_or_repo):
         if folder.is_dir():
             return within(folder, site)
     name = str(folder_or_repo)
     repo, revision = PUBLISHED.get(name, (name, None))
     if repo.count("/") != 1 or repo.startswith((".", "/")):
+        shipped = [f"weights/sae/{path.parent.name}" for path in SHIPPED.glob(f"sae/*/{CONFIG}")]
+        hint = nearest_words(name, [*PUBLISHED, *shipped]) + " "
         raise MinimechError(
-            f"there is no folder called {name!r}. {nearest_words(name, PUBLISHED)} Known are "
-            f"{', '.join(PUBLISHED)}, any folder that holds {CONFIG}, and owner/name on the hub"
+            f"there is no folder called {name!r}. {hint.lstrip()}Known are {', '.join(PUBLISHED)}, "
+            f"any folder that holds {CONFIG}, and owner/name on the hub"
         )
     if name in PUBLISHED and not site:
         raise MinimechError(

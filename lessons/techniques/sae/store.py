@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lessons.techniques.sae import writing
+from lessons.techniques.sae import seal, writing
 from lessons.techniques.sae.shuffling import lend, run_length, runs, written
 from lessons.techniques.sae.writing import DTYPES, Header, activations, lengths, model_hash
 from minimech import MinimechError
@@ -43,8 +43,10 @@ def collect(model, tokens: Tensor, site: str, folder, batch=32, dtype="float32",
         raise MinimechError(f"no activation is called {site!r}. {nearest_sites(site, sites)}")
     if not sites[site].startswith("b p"):
         raise MinimechError(f"{site} is [{sites[site]}]: a store has a row for each token")
-    if dtype not in DTYPES or batch < 1:
-        raise MinimechError(f"dtype {dtype!r}, batch {batch}: a dtype is {', '.join(DTYPES)}")
+    if dtype not in DTYPES:
+        raise MinimechError(f"dtype {dtype!r}: a dtype is {', '.join(DTYPES)}")
+    if batch < 1:
+        raise MinimechError(f"batch {batch}: the model reads at least one document at a time")
     tokens = check_tokens(tokens, model.cfg.d_vocab, model.cfg.n_ctx).cpu()
     d = activations(model, tokens[:1, :1], site).shape[-1]
     what = {"site": site, "model": model_hash(model), "dtype": dtype, "d": d, "bos": bool(bos)}
@@ -58,19 +60,19 @@ class Store:
     def __init__(self, folder):
         self.folder = Path(folder)
         header = Header.read(self.folder)
-        self.header, self.width = header._asdict(), header.width  # bytes of a row
-        self.n, self.d, self.bos = header.rows, header.d, header.bos
-        self.site, self.model, self.dtype = header.site, header.model, header.dtype
+        self.header, self.n, self.width = header._asdict(), header.rows, header.width  # in bytes
+        self.site, self.model, self.d = header.site, header.model, header.d
+        self.dtype, self.bos = header.dtype, header.bos
         self.path, size = self.folder / "activations.bin", writing.size(self.folder)
         if not header.complete or size != self.n * self.width:
             has = f"{size // self.width:,} of {self.n:,} rows are there"
-            mend = "the call of `collect` that began it goes on from them"
-            raise MinimechError(
-                f"the store in {folder} is cut short, or not finished: {has}; {mend}"
-            )
+            has += "; the call of `collect` that began it goes on from them"
+            raise MinimechError(f"the store in {folder} is cut short, or not finished: {has}")
         self.file = os.open(self.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self.file)
         self.stamp = self._stamp()
+        if self.stamp[2] != header.mtime_ns and seal.of(self.path, size).told() != header.sum:
+            raise self._spoilt("is not what `collect` wrote")
 
     def __len__(self) -> int:
         return self.n
@@ -81,30 +83,26 @@ class Store:
     @property
     def id(self) -> str:
         """Name what is in it: another model, site or text, another dtype or order gives another."""
-        return hashlib.sha256(repr(self.header).encode()).hexdigest()
+        return hashlib.sha256(repr(self.header | {"mtime_ns": 0}).encode()).hexdigest()
 
     def check(self, model) -> None:
         """Raise MinimechError unless the activations are this model's."""
         got = model_hash(model)
         if got != self.model:
-            raise MinimechError(
-                f"the store in {self.folder} holds {self.site} of model {self.model[:12]}..., and "
-                f"this model is {got[:12]}...: collect this one's in another folder"
-            )
+            has = f"the store in {self.folder} holds {self.site} of model {self.model[:12]}..."
+            mend = "collect this one's in another folder"
+            raise MinimechError(f"{has}, and this model is {got[:12]}...: {mend}")
 
     # ---- the text -------------------------------------------------------------------------------
 
     @cached_property
     def tokens(self) -> Tensor:  # [documents p]
         """The text, padded with PAD."""
-        path, shape = (
-            self.folder / "tokens.bin",
-            (self.header["documents"], self.header["positions"]),
-        )
+        path, documents = self.folder / "tokens.bin", self.header["documents"]
         text = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(text).hexdigest() != self.header["tokens"]:
             raise MinimechError(f"{path} is missing, cut short or altered: collect again")
-        return torch.frombuffer(bytearray(text), dtype=torch.int32).view(shape).long()
+        return torch.frombuffer(bytearray(text), dtype=torch.int32).view(documents, -1).long()
 
     @cached_property
     def starts(self) -> Tensor:  # [documents + 1]
@@ -180,8 +178,10 @@ class Store:
             total += x.sum(0, dtype=torch.double)
             squares += float(x.square().sum(dtype=torch.double))
         mean = total / self.n
-        spread = max(0.0, squares / self.n - float(mean @ mean))
-        return (near + mean).float(), (spread / self.d) ** 0.5
+        spread = squares / self.n - float(mean @ mean)
+        if not spread < float("inf"):
+            raise self._spoilt("holds NaN, or numbers whose squares are infinite")
+        return (near + mean).float(), (max(0.0, spread) / self.d) ** 0.5
 
     def batches(self, batch: int, seed: int, start=0, rank=0, world=1) -> Iterator[Tensor]:
         """Give batches [batch/world d] without end, from step `start` on.
@@ -193,9 +193,8 @@ class Store:
         if not 0 < batch <= self.n:
             raise MinimechError(f"batches of {batch:,} rows, from a store of {self.n:,}")
         if batch % world or not 0 <= rank < world or start < 0:
-            raise MinimechError(
-                f"batch {batch}, step {start}, part {rank} of {world}: no such part"
-            )
+            part = f"batch {batch}, step {start}, part {rank} of {world}"
+            raise MinimechError(f"{part}: no such part")
         return self._batches(batch, seed, start, rank, world)
 
     def _batches(self, batch, seed, step, rank, world) -> Iterator[Tensor]:
@@ -237,7 +236,10 @@ class Store:
         if raw is not x:
             x.copy_(raw)
         if self._stamp() != self.stamp:
-            raise MinimechError(f"{self.path} was changed while it was read; collect it again")
+            raise self._spoilt("was changed while it was read")
+
+    def _spoilt(self, how: str) -> MinimechError:
+        return MinimechError(f"{self.path} {how}: delete {self.folder} and collect again")
 
     def _stamp(self):
         try:

@@ -1,7 +1,8 @@
 """How a store of activations is written: what it says of itself, and how a write goes on.
 
 `store.json` comes first, then the text, then the rows, block by block. How far a run came is said
-by the size of activations.bin alone: it goes on from the last whole block.
+by the size of activations.bin alone: it goes on from the last whole block. When all are there,
+`store.json` notes their sum (seal.py), and when the file was last written to.
 """
 
 import fcntl
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lessons.techniques.sae import seal
 from lessons.techniques.sae.shuffling import written
 from minimech import MinimechError
 from minimech.files import read_json, why
@@ -33,6 +35,7 @@ class Header(NamedTuple):
     """What a store holds. `model` and `tokens` are sha256; `d` numbers of `dtype` are a row.
 
     `block`: how many documents were shuffled together. `bos`: whether first positions have rows.
+    `sum`, `mtime_ns`: of activations.bin, once it is complete.
     """
 
     site: str
@@ -46,6 +49,8 @@ class Header(NamedTuple):
     rows: int
     block: int
     complete: bool = False
+    sum: str = ""
+    mtime_ns: int = 0
 
     @property
     def width(self) -> int:
@@ -58,14 +63,18 @@ class Header(NamedTuple):
         path = folder / "store.json"
         if not path.is_file():
             raise MinimechError(f"{folder} holds no store of activations: no store.json is there")
-        found = read_json(path)
+        mend = f"delete {folder} and collect again"
+        try:
+            found = read_json(path)
+        except MinimechError:
+            raise MinimechError(f"{path} is damaged; {mend}") from None
         kinds = cls.__annotations__
         wrong = [key for key, kind in kinds.items() if type(found.get(key)) is not kind]
         wrong = wrong or sorted(set(found) - set(kinds))
         header = None if wrong else cls(**found)
         if wrong or header.dtype not in DTYPES or min(header.d, header.rows, header.block) < 1:
             what = f"{wrong[0]} is {found.get(wrong[0])!r}" if wrong else "its sizes make no sense"
-            raise MinimechError(f"{path} describes no store: {what}; delete it and collect again")
+            raise MinimechError(f"{path} describes no store: {what}; {mend}")
         return header
 
     def write(self, folder: Path) -> None:
@@ -121,10 +130,12 @@ def write(folder, tokens: Tensor, rows_of: Callable, batch: int = 32, **what) ->
     try:
         header = prepare(folder, header, text)
         if not header.complete:
-            with (folder / "activations.bin").open("ab", buffering=0) as out:
-                append(out, header, tokens, rows_of, batch)
+            path = folder / "activations.bin"
+            with path.open("ab", buffering=0) as out:
+                total = append(out, header, tokens, rows_of, batch)
                 os.fsync(out.fileno())
-            header._replace(complete=True).write(folder)
+            made = {"sum": total.told(), "mtime_ns": path.stat().st_mtime_ns}
+            header._replace(complete=True, **made).write(folder)
     except OSError as error:
         raise MinimechError(
             f"the store in {folder} is not finished: {why(error)}. What was written is kept; once "
@@ -155,16 +166,15 @@ def prepare(folder: Path, header: Header, text: bytes) -> Header:
 
 def same(folder: Path, there: Header, asked: Header) -> Header:
     """Return the header that is there. Raises: MinimechError if it is not what was asked for."""
-    asked = asked._replace(block=there.block, complete=there.complete)
     for key, got, expected in zip(Header._fields, there, asked):
-        if got != expected:
+        if got != expected and key not in ("block", "complete", "sum", "mtime_ns"):
             has = f"the store in {folder} has {key} {got!r}, and you asked for {expected!r}"
             raise MinimechError(f"{has}: name another folder, or delete that one")
     return there._replace(complete=there.complete and size(folder) == there.rows * there.width)
 
 
-def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -> None:
-    """Write the blocks that are not yet written."""
+def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -> seal.Sum:
+    """Write the blocks that are not yet written; return the sum of all."""
     try:
         fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -172,6 +182,7 @@ def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -
     counts = [int(n.sum()) for n in lengths(tokens, header.bos).split(header.block)]
     whole = sum(int(end) * header.width <= out.tell() for end in np.cumsum(counts))
     out.truncate(sum(counts[:whole]) * header.width)
+    total = seal.of(Path(out.name), size(Path(out.name).parent))
     how = {"desc": header.site, "unit": " documents", "delay": 2, "disable": None, "leave": False}
     with tqdm(total=len(tokens), initial=min(whole * header.block, len(tokens)), **how) as bar:
         for block in range(whole, len(counts)):
@@ -180,7 +191,8 @@ def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -
                 x.append(rows_of(part).to("cpu", DTYPES[header.dtype]).flatten(0, 1))  # [b*p d]
                 bar.update(len(part))
             order = kept(some, header.bos)[written(block, counts[block])]
-            write_rows(out, torch.cat(x) if len(x) > 1 else x[0], order, header)
+            write_rows(out, torch.cat(x) if len(x) > 1 else x[0], order, header, total)
+    return total
 
 
 def kept(tokens: Tensor, bos: bool) -> Tensor:  # [b p] -> [r]
@@ -190,7 +202,7 @@ def kept(tokens: Tensor, bos: bool) -> Tensor:  # [b p] -> [r]
     return has.flatten().nonzero().flatten()
 
 
-def write_rows(out, x: Tensor, order: Tensor, header: Header) -> None:
+def write_rows(out, x: Tensor, order: Tensor, header: Header, total: seal.Sum) -> None:
     """Write rows of x [n d] in an order, a piece at a time, and look whether they are numbers."""
     piece = torch.empty(max(1, PIECE // header.width), header.d, dtype=x.dtype)
     for at in order.split(len(piece)):
@@ -198,7 +210,9 @@ def write_rows(out, x: Tensor, order: Tensor, header: Header) -> None:
         np.take(items(x), at.numpy(), out=items(rows), mode="clip")  # "clip": with no copy
         if not rows.sum(dtype=torch.float32).isfinite() and not rows.isfinite().all():
             raise MinimechError(f"{header.site} has values that are NaN, or no {header.dtype}")
-        put_all(out, memoryview(rows.view(torch.uint8).numpy().reshape(-1)))
+        view = memoryview(rows.view(torch.uint8).numpy().reshape(-1))
+        total.add(view)
+        put_all(out, view)
 
 
 def items(x: Tensor) -> np.ndarray:  # [n d] -> [n]
@@ -216,7 +230,10 @@ def put_all(out, view: memoryview) -> None:
 def put(path: Path, content: bytes) -> None:
     """Write a small file whole or not at all."""
     aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(content)
+    with aside.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
     aside.replace(path)
 
 

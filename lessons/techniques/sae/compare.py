@@ -1,0 +1,139 @@
+"""Many dictionaries of one site, side by side: what they keep, and what their latents tell.
+
+    saes = shelf(sae)                            # all that ship for the same site and model
+    plain = untrained(x, sae.cfg.d_sae, k)       # and what nobody trained
+    table = {name: metrics.summary(one, x) for name, one in (saes | plain).items()}
+
+Letters: n tokens, d width, f latent, t true feature, w word.
+"""
+
+from collections import Counter
+
+import torch
+from torch import Tensor
+
+from lessons.figures import Plot
+from lessons.points import points
+from lessons.techniques.sae import baselines, metrics, scores
+from lessons.techniques.sae.autoencoders import SAE
+from lessons.techniques.sae.files import load
+from lessons.techniques.sae.ready import SHIPS
+
+KINDS = {"TopK": "topk", "Matryoshka": "matryoshka", "ReLU": "relu", "PCA": "PCA"}
+
+
+def shelf(sae: SAE) -> dict[str, SAE]:
+    """Load what ships for this autoencoder's site and model; itself is "main", and first."""
+    files = sorted(SHIPS.parent.glob("*/cfg.json"))
+    ships = {file.parent.name: load(file.parent).requires_grad_(False) for file in files}
+    own = sae.cfg.site, sae.cfg.model
+    fit = {name: one for name, one in ships.items() if (one.cfg.site, one.cfg.model) == own}
+    return fit | {"main": sae} if "main" in fit else {"main": sae} | fit
+
+
+def untrained(x: Tensor, d_sae: int, k: int, site: str = "") -> dict[str, SAE]:  # [n d]
+    """Make the neurons and random directions, k of which are on, and PCA for several k."""
+    plain = {"neurons": baselines.neurons(x, k, site)}
+    plain["random"] = baselines.random(x, d_sae, k, site)
+    return plain | {f"PCA-{m}": baselines.pca(x, m, site) for m in sorted({4, k, 16, 32})}
+
+
+def frontier(table: dict[str, dict], title: str, ours: str) -> Plot:
+    """Draw explained variance against L0, a series for each kind; `ours` is the kind of main."""
+    series = {}
+    for kind, start in KINDS.items():
+        names = [n for n in table if n.startswith(start) or (n == "main" and start == ours)]
+        rows = [table[name] for name in names]
+        if rows:
+            series[kind] = [row["l0"] for row in rows], [row["explained_variance"] for row in rows]
+    return points(series, title, "latents on per token (L0)", "explained variance")
+
+
+def scatter(groups: dict[str, Tensor], common: Tensor, best: Tensor) -> Plot:  # [t] all
+    """Draw the best latent's F1 against what a feature's tokens have in common (shares.py)."""
+    series = {name: (common[of], best[of]) for name, of in groups.items() if of.any()}
+    title = "What its tokens have in common is what lets a latent tell a feature"
+    axes = "share of what sets its tokens apart that they have in common", "F1 of the best latent"
+    return points(series, title, *axes)
+
+
+def telling(sae, x: Tensor, y: Tensor, held: Tensor, held_y: Tensor, every: int = 1) -> int:
+    """Count the features [n t] that have a latent: chosen on x [n d], judged on held [m d].
+
+    `every`: 2 looks at every second token only.
+    """
+    x, y, held, held_y = (z[::every] for z in (x, y, held, held_y))
+    chosen = scores.choose(sae.encode(x), y)[1:]
+    return int((scores.told(sae.encode(held), held_y, *chosen) > scores.ENOUGH).sum())
+
+
+def by_word(f: Tensor, ids: Tensor, held_f: Tensor, held_ids: Tensor, words: Tensor) -> float:
+    """Share of the words [w] that have a latent: f [n f] at tokens ids [n], judged on others."""
+    latents = scores.choose(f, ids[:, None] == words)[1:]
+    told = scores.told(held_f, held_ids[:, None] == words, *latents)
+    return (told > scores.ENOUGH).float().mean().item()
+
+
+def listed(table: dict[str, dict], back: dict[str, float], has: dict[str, int]) -> str:
+    """Write dictionaries one below the other: the field's numbers, and features with a latent."""
+    lines = [
+        f"{'':<14}{'L0':>8}{'explained':>12}{'recovered':>12}{'too short':>12}{'features':>11}"
+    ]
+    for name, row in table.items():
+        line = f"{name:<14}{row['l0']:>8.1f}{row['explained_variance']:>12.3f}"
+        lines.append(f"{line}{back[name]:>12.3f}{row['shrinkage']:>12.2f}{has.get(name, '-'):>11}")
+    return "\n".join(lines)
+
+
+def families(rows: list[scores.Score], reads: Tensor) -> str:  # reads: [t] bool
+    """Count by name of the feature: how many there are, a probe reads, have a latent."""
+    names = [row.feature[0] for row in rows]
+    read = Counter(name for name, ok in zip(names, reads.tolist()) if ok)
+    found = Counter(row.feature[0] for row in rows if row.f1 > scores.ENOUGH)
+    lines = [f"{'':<16}{'features':>12}{'a probe reads':>16}{'have a latent':>16}"]
+    for name, n in Counter(names).items():
+        lines.append(f"{name:<16}{n:>12}{read[name]:>16}{found[name]:>16}")
+    return "\n".join(lines)
+
+
+def correlation(f: Tensor, z: Tensor) -> Tensor:  # [n f], [n] -> [f]
+    """Correlation of each latent with a number that every token has; 0 for one that is never on."""
+    f, z = f - f.mean(0), z - z.mean()
+    return f.T @ z / (f.norm(dim=0) * z.norm()).clamp_min(1e-6)
+
+
+def in_order(a: Tensor, b: Tensor) -> float:  # [m] twice
+    """Rank correlation (Spearman's; equal values as they come): 1 if both rise together."""
+    ranks = torch.stack([v.argsort(stable=True).argsort().double() for v in (a, b)])
+    return torch.corrcoef(ranks)[0, 1].item()
+
+
+def agree(a: SAE, b: SAE) -> float:
+    """Mean over a's directions of the cosine with the nearest of b's."""
+    rows = [torch.nn.functional.normalize(sae.W_dec, dim=1) for sae in (a, b)]
+    return (rows[0] @ rows[1].T).amax(1).mean().item()
+
+
+def recovered(model, tokens: Tensor, dictionaries: dict[str, SAE]) -> dict[str, float]:
+    """Say for each which share of the loss it recovers, against the site's mean (metrics.py)."""
+    first = next(iter(dictionaries.values()))
+    clean, _, bad = metrics.losses(model, tokens, first, "mean")
+    kept = {}
+    for name, sae in dictionaries.items():
+        loss = metrics.mean_loss(model, tokens, [sae.splice(error=False)], batch=32)
+        kept[name] = (bad - loss) / (bad - clean)
+    return kept
+
+
+def of_the_first(sae: SAE, x: Tensor, n: int = 32) -> float:  # [n d]
+    """Of all that is on, the share that is among the first n latents."""
+    rate = metrics.rates(sae, x)
+    return (rate[:n].sum() / rate.sum()).item()
+
+
+def as_often(f: Tensor, latent: int) -> int:  # [n f]
+    """Find another latent, the one whose number of tokens is nearest to this one's."""
+    count = (f != 0).sum(0)
+    apart = (count - count[latent]).abs()
+    apart[latent] = len(f) + 1
+    return apart.argmin().item()
