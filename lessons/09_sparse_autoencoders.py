@@ -280,7 +280,7 @@ lesson.recorded("10.6", "control: all latents, median", follows.median(), 0.01)
 # Prediction: clearly less. The components are the best directions if the same few have to do for
 # all tokens; here each token may choose. (With 32 on PCA gets as far, and the ReLU ones are hardly
 # above it.) And what cell 5 said of the price holds: the ReLU with the fewest on is short by 27 %.
-saes, plain = compare.shelf(sae), compare.untrained(xs, sae.cfg.d_sae, k, site)
+saes, plain = compare.shelf(model, sae), compare.untrained(xs, sae.cfg.d_sae, k, site)
 table = {name: metrics.summary(one, xs[::4]) for name, one in (saes | plain).items()}
 explains = {name: one["explained_variance"] for name, one in table.items()}
 ask = f"At L0 {k} it explains {row['explained_variance']:.2f}. The {k} largest of each token's "

@@ -1,6 +1,7 @@
-"""Lessons as a reader runs them, and a clone with one tiny lesson, to test the telling."""
+"""Lessons as a reader runs them, or in this process; and a clone with one tiny lesson."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,3 +36,29 @@ def run_script(lesson: str, root: Path = ROOT, **env) -> subprocess.CompletedPro
         text=True,
         timeout=600,
     )
+
+
+def run_here(script: str, path: Path, model, out: Path, patch, skip=()) -> None:
+    """Run a lesson's text in this process, on a model, and leave all settings as they were.
+
+    `patch`: a MonkeyPatch; `skip`: the numbers of cells to leave out. Lines keep their numbers.
+    """
+    import torch
+
+    from lessons import lesson
+
+    for number in skip:
+        cell = re.search(rf"(?s)# %% {number}\. .*?(?=# %% )", script)[0]
+        script = script.replace(cell, "\n" * cell.count("\n"))
+    for name in ("PREDICT", "MINE"):
+        patch.delenv(name, raising=False)
+    patch.setenv("MODEL", str(model))
+    patch.setattr(lesson, "OUT", out)
+    patch.setattr(sys, "excepthook", sys.excepthook)  # and back again
+    patch.setattr(sys, "path", [*sys.path])
+    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    try:
+        exec(compile(script, path, "exec"), {"__name__": "__main__", "__file__": str(path)})
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(gradients)

@@ -67,3 +67,30 @@ def env():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Let a module of small tensors run on one thread: a second one would mostly wait."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start a browser for a module's pages, or skip."""
+    from tests.browser import Browser, found
+
+    if not found():
+        pytest.skip("no Chromium here (looked for chromium, chromium-browser, google-chrome)")
+    one = Browser()
+    try:
+        one.__enter__()
+    except (OSError, RuntimeError) as error:
+        pytest.skip(f"{found()} does not start here: {error}")
+    yield one
+    one.__exit__()

@@ -23,13 +23,7 @@ SITE, N_LATENTS, DEAD = "blocks.0.hook_resid_post", 61, 7
 SOME = [0, 3, 18, 42, 60]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """These runs are small: a second thread mostly waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

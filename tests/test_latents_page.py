@@ -18,20 +18,13 @@ from lessons.techniques.sae.survey import survey
 from lessons.techniques.truth import labelled
 from lessons.telling import latents_page, page
 from minimech import HookedTransformer, MinimechError
-from tests.browser import Browser, found
 from tests.clones import ROOT
 from tests.test_viewer import EVIL, luminance
 
 SITE, N, DEAD = "blocks.0.hook_resid_mid", 230, 5
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """These runs are small: a second thread mostly waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -173,19 +166,6 @@ TOKENS = (
     "'.token')].map(token => [token.firstChild.textContent, "
     "token.querySelector('small')?.textContent ?? '', token.classList.contains('at')]))"
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not found():
-        pytest.skip("no Chromium here (looked for chromium, chromium-browser, google-chrome)")
-    one = Browser()
-    try:
-        one.__enter__()
-    except (OSError, RuntimeError) as error:
-        pytest.skip(f"{found()} does not start here: {error}")
-    yield one
-    one.__exit__()
 
 
 @pytest.fixture

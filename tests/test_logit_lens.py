@@ -2,20 +2,17 @@
 
 import inspect
 import json
-import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from lessons import lesson
 from lessons.expect import Disagreement
 from lessons.techniques import logit_lens
 from lessons.telling import page
 from minimech import HookedTransformer
-from tests.clones import ROOT, run_script
+from tests.clones import ROOT, run_here, run_script
 from tests.test_lesson_03 import SHIPS, stand_in
 from tests.wrong import logit_lens as answers
 
@@ -79,24 +76,11 @@ def here(monkeypatch, tmp_path):
     """Run the lesson's script in this process, on the world, without the cells left out."""
     if not SHIPS:
         pytest.skip("weights/world is not here")
-    for name in ("PREDICT", "MINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MODEL", "world")
-    monkeypatch.setattr(lesson, "OUT", tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # and back again
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
 
     def run(cells, edit=lambda source: source):
-        source = edit(SCRIPT.read_text())
-        for cell in cells:  # what does not matter need not be waited for; lines keep their numbers
-            whole = re.search(rf"(?s)# %% {cell}\. .*?(?=# %% )", source)[0]
-            source = source.replace(whole, "\n" * whole.count("\n"))
-        exec(compile(source, SCRIPT, "exec"), {"__name__": "__main__", "__file__": str(SCRIPT)})
+        run_here(edit(SCRIPT.read_text()), SCRIPT, "world", tmp_path, monkeypatch, cells)
 
-    yield run
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(gradients)
+    return run
 
 
 @pytest.mark.parametrize("right, wrong, row, cells", BREAKS, ids=["norm", "kl", "centre", "forty"])

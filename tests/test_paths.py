@@ -52,13 +52,10 @@ EVERY_KIND = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread_and_no_gradients():
-    """Small tensors only: a second thread would wait, and nothing is differentiated."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def one_thread_and_no_gradients(one_thread):
+    """Nothing is differentiated."""
     with torch.no_grad():
         yield
-    torch.set_num_threads(threads)
 
 
 def random_model(n_layers: int, dtype=torch.float64) -> HookedTransformer:

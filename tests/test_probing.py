@@ -2,22 +2,19 @@
 
 import inspect
 import json
-import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from lessons import lesson
 from lessons.expect import Disagreement
 from lessons.techniques import graded, interventions, probing
 from lessons.techniques.truth import labelled
 from lessons.telling import page
 from minimech import HookedTransformer, MinimechError, ModelConfig, Tokenizer
 from minimech.weights import save_pretrained
-from tests.clones import ROOT, run_script
+from tests.clones import ROOT, run_here, run_script
 
 SCRIPT = ROOT / "lessons" / "08_probing.py"
 WORLD = ROOT / "weights" / "world"
@@ -75,38 +72,15 @@ BREAKS = [  # before, after, the row that stops, the cells that are not needed f
 ]
 
 
-@pytest.fixture
-def here(monkeypatch, tmp_path):
-    """Run the lesson's script in this process, on the world, without the cells left out."""
-    for name in ("PREDICT", "MINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MODEL", "world")
-    monkeypatch.setattr(lesson, "OUT", tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # and back again
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
-
-    def run(cells):
-        source = SCRIPT.read_text()
-        for cell in cells:  # what does not matter need not be waited for; lines keep their numbers
-            whole = re.search(rf"(?s)# %% {cell}\. .*?(?=# %% )", source)[0]
-            source = source.replace(whole, "\n" * whole.count("\n"))
-        exec(compile(source, SCRIPT, "exec"), {"__name__": "__main__", "__file__": str(SCRIPT)})
-
-    yield run
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(gradients)
-
-
 @pytest.mark.parametrize("right, wrong, row, cells", BREAKS, ids=["coins"])
-def test_break_it_does_what_it_says(right, wrong, row, cells, here, monkeypatch):
+def test_break_it_does_what_it_says(right, wrong, row, cells, tmp_path, monkeypatch):
     part = {"3.1": "control_labels"}[row]
     source = inspect.getsource(probing)
     assert source.count(right) == 1
     exec(source.replace(right, wrong), parts := {"__name__": "broken"})
     monkeypatch.setattr(probing, part, parts[part])
     with pytest.raises(Disagreement, match=rf"^Row {row}, .+: predicted .+, observed .+\.$"):
-        here(cells)
+        run_here(SCRIPT.read_text(), SCRIPT, "world", tmp_path, monkeypatch, cells)
 
 
 # ---- parts ---------------------------------------------------------------------------------------

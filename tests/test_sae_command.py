@@ -22,12 +22,7 @@ SMALL = ["--d-sae", "64", "--k", "4", "--batch", "100", "--steps", "30", "--keep
 SMALL += ["--every", "10", "--threads", "1"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

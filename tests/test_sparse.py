@@ -39,13 +39,10 @@ BUGS = {  # what to write instead of what
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_small_chunks(monkeypatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def one_thread_and_small_chunks(one_thread, monkeypatch):
     monkeypatch.setattr(sparse, "CHUNK", 4)  # 11 tokens: 4, 4 and 3
     with torch.enable_grad():
         yield
-    torch.set_num_threads(threads)
 
 
 def random_sae(k: int = 4, d: int = D, f: int = F, dtype=torch.float64) -> SAE:

@@ -1,14 +1,11 @@
 """Lesson 09 runs on the world and its rows hold; the toy is what it says it is."""
 
 import json
-import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from lessons import lesson
 from lessons.techniques import known_features as toy
 from lessons.techniques import sparse_autoencoders as parts
 from lessons.techniques.sae import compare, shares
@@ -17,18 +14,13 @@ from lessons.telling import page
 from minimech import HookedTransformer, ModelConfig
 from minimech.weights import save_pretrained
 from minimech.world import VOCABULARY
-from tests.clones import ROOT, run_script
+from tests.clones import ROOT, run_here, run_script
 
 SCRIPT = ROOT / "lessons" / "09_sparse_autoencoders.py"
 SHIPS = (ROOT / "weights" / "sae" / "main" / "cfg.json").exists()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +51,12 @@ def test_what_is_printed_fits_a_page_and_the_story_stands_once(run):
 
 def test_the_parts_on_a_model_run_to_the_end_on_a_random_one(tmp_path, monkeypatch):
     """Cells 7 to 20 on a stand-in with the world's words: what no toy is needed for."""
-    for name in ("PREDICT", "MINE"):
-        monkeypatch.delenv(name, raising=False)
     words = HookedTransformer.from_pretrained("world").tokenizer
     cfg = ModelConfig(n_layers=3, n_heads=2, d_model=32, n_ctx=128, d_vocab=len(VOCABULARY))
     torch.manual_seed(0)
     folder = save_pretrained(HookedTransformer(cfg, words), tmp_path / "stand-in")
-    monkeypatch.setenv("MODEL", str(folder))
-    monkeypatch.setattr(lesson, "OUT", tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # and back again
     script = SCRIPT.read_text().replace("n = 200 if small", "n = 60 if small")
-    for cell in range(2, 7):
-        part = re.search(rf"(?s)# %% {cell}\. .*?(?=# %% {cell + 1}\. )", script)[0]
-        script = script.replace(part, "\n" * part.count("\n"))
-    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
-    try:
-        exec(compile(script, SCRIPT, "exec"), {"__name__": "__main__", "__file__": str(SCRIPT)})
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_grad_enabled(gradients)
+    run_here(script, SCRIPT, folder, tmp_path, monkeypatch, skip=range(2, 7))
     rows = json.loads((tmp_path / "09" / "results.json").read_text())
     assert {row["status"] for row in rows} == {"ok", "look"} and rows[-1]["id"] == "19.4"
 

@@ -4,7 +4,6 @@ import inspect
 import io
 import json
 import re
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,22 +11,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lessons import lesson
 from lessons.expect import Disagreement
 from lessons.techniques import bios as lives
 from lessons.techniques import probing, repairs, steering
 from lessons.techniques import spurious_features as spurious
-from lessons.techniques.sae import ready
+from lessons.techniques.sae import compare, ready
 from lessons.techniques.sae.files import load, save
 from lessons.telling import page
 from minimech import HookedTransformer, MinimechError
 from minimech.world import VOCABULARY
-from tests.clones import ROOT, run_script
+from tests.clones import ROOT, run_here, run_script
 from tests.test_lesson_03 import stand_in
 
-torch.set_num_threads(1)
 SCRIPT = ROOT / "lessons" / "10_spurious_features.py"
 SHIPS = (ROOT / "weights" / "sae" / "main" / "cfg.json").exists()
+pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = " ".join(dict.fromkeys(word.replace(" ", "Ġ") for word in VOCABULARY))
 
 
@@ -56,24 +54,8 @@ def run(request, folder, sae, tmp_path_factory):
         return run_script(SCRIPT.stem, MODEL="world", OUT=out), out / "10"
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
         patch.setattr(ready, "trained", lambda model: sae)
-        execute(SCRIPT.read_text(), folder, out, patch)
+        run_here(SCRIPT.read_text(), SCRIPT, folder, out, patch)
     return SimpleNamespace(returncode=0, stdout=said.getvalue(), stderr=""), out / "10"
-
-
-def execute(script, name, out, patch):
-    """Run a lesson's text here, and leave all settings as they were."""
-    for variable in ("PREDICT", "MINE"):
-        patch.delenv(variable, raising=False)
-    patch.setenv("MODEL", str(name))
-    patch.setattr(lesson, "OUT", out)
-    patch.setattr(sys, "excepthook", sys.excepthook)  # and back again
-    patch.setattr(sys, "path", [*sys.path])
-    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
-    try:
-        exec(compile(script, SCRIPT, "exec"), {"__name__": "__main__", "__file__": str(SCRIPT)})
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_grad_enabled(gradients)
 
 
 def test_it_runs_and_every_row_holds(run):
@@ -118,11 +100,9 @@ def test_break_it_does_what_it_says(part, right, wrong, row, monkeypatch, tmp_pa
         script = script.replace(
             'job", 1, train.agree', 'job", train.agree.float().mean(), train.agree'
         )
-    whole = re.search(r"(?s)# %% 4\. .*?(?=# %% 5\. )", script)[0]
-    script = script.replace(whole, "\n" * whole.count("\n"))  # not needed, and slow
-    script = re.sub(r"(?m)^lesson\.show\(.*\)$", "", script)  # nor is what is only looked at
+    script = re.sub(r"(?m)^lesson\.show\(.*\)$", "", script)  # what is only looked at, and cell 4
     with pytest.raises(Disagreement, match=rf"^Row {row}, .+: predicted .+, observed .+\.$"):
-        execute(script, "world", tmp_path, monkeypatch)
+        run_here(script, SCRIPT, "world", tmp_path, monkeypatch, skip=[4])
 
 
 # ---- the lives -----------------------------------------------------------------------------------
@@ -213,9 +193,9 @@ def test_draws_are_sets_of_free_latents():
 
 def test_ranks_are_correlated_and_ties_share(model):
     up, down = torch.tensor([1.0, 5, 7, 100]), torch.tensor([4.0, 3, 2, -50])
-    assert spurious.rank(up, up**3) == pytest.approx(1) and spurious.rank(up, down) == -1
+    assert compare.in_order(up, up**3) == pytest.approx(1) and compare.in_order(up, down) == -1
     # ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5)
-    assert spurious.rank(torch.tensor([0.0, 2, 2, 9]), up) == pytest.approx((4.5 / 5) ** 0.5)
+    assert compare.in_order(torch.tensor([0.0, 2, 2, 9]), up) == pytest.approx((4.5 / 5) ** 0.5)
 
 
 def test_a_table_writes_shares_counts_and_dashes():

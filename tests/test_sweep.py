@@ -20,13 +20,10 @@ CFG = ModelConfig(3, 4, 24, 29, 61, d_mlp=40)
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_no_gradients():
-    """Small products gain nothing by threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def one_thread_and_no_gradients(one_thread):
+    """Nothing is differentiated."""
     with torch.no_grad():
         yield
-    torch.set_num_threads(threads)
 
 
 def random_model(cfg: ModelConfig = CFG, dtype=torch.float64) -> HookedTransformer:

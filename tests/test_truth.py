@@ -9,7 +9,6 @@ from minimech import HookedTransformer
 
 @pytest.fixture(scope="module")
 def model():
-    torch.set_num_threads(1)
     return HookedTransformer.from_pretrained("world")
 
 

@@ -17,7 +17,6 @@ from lessons import figures
 from lessons.telling import live, page, story
 from lessons.telling.viewer import attention
 from minimech import HookedTransformer
-from tests.browser import Browser, found
 from tests.clones import ROOT
 
 PROMPT = "When John and Mary went to the store, John gave a drink to"
@@ -277,19 +276,6 @@ TIP = "document.querySelector('.tip').hidden ? '' : document.querySelector('.tip
 FOCUS = "document.activeElement.ariaLabel"
 FULL = "document.querySelector('.figure input').checked"
 IMAGE = "document.querySelector('.figure img')"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not found():
-        pytest.skip("no Chromium here (looked for chromium, chromium-browser, google-chrome)")
-    one = Browser()
-    try:
-        one.__enter__()
-    except (OSError, RuntimeError) as error:
-        pytest.skip(f"{found()} does not start here: {error}")
-    yield one
-    one.__exit__()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from torch import Tensor
 from lessons import figures
 from lessons.expect import at_least, at_most
 from lessons.techniques import probing, spurious_features
+from lessons.techniques.sae import compare
 
 PEOPLE = "Kate Mary Anna Lucy Jane Helen John Mark Tom Paul David Jack".split()  # noqa: SIM905
 PROMPTS = [f"{name} is a {job} and" for name in PEOPLE for job in ("doctor", "nurse", "baker")]
@@ -157,7 +158,7 @@ def foretold(rows: dict[str, tuple]) -> tuple[float, float, float]:
     won, *_, explained, found = torch.tensor([*rows.values()]).T  # [a] each
     draw = torch.Generator().manual_seed(0)
     mixed = [found[torch.randperm(len(won), generator=draw)] for _ in range(1000)]
-    explained, found, *mixed = (spurious_features.rank(won, x) for x in (explained, found, *mixed))
+    explained, found, *mixed = (compare.in_order(won, x) for x in (explained, found, *mixed))
     return explained, found, sorted(mixed)[975]
 
 

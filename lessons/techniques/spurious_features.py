@@ -176,12 +176,6 @@ def scores(right: Tensor, sample) -> tuple[float, float, float]:  # [b]
     return agree, disagree, worst_group(right, sample.label, sample.gender)
 
 
-def rank(a: Tensor, b: Tensor) -> float:  # [n], [n]
-    """Correlate ranks (Spearman 1904); those who tie share the middle of their ranks."""
-    ranks = [(x[:, None] > x).sum(1) + (x[:, None] == x).sum(1) / 2 for x in (a, b)]
-    return torch.corrcoef(torch.stack(ranks))[0, 1].item()
-
-
 def table(rows: dict[str, tuple], columns: list[str]) -> str:
     """Write named rows as a table: floats are shares, in percent; a dash where there is None."""
     wide = max(map(len, rows)) + 2

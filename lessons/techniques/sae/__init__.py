@@ -1,7 +1,6 @@
 """Sparse autoencoders: their equations, their training, and what is asked of them.
 
     autoencoders.py   three kinds, each of them its equations; how one is spliced into a model
-                      (config.py: the settings)
     config.py         their settings, and which make none
     store.py          a site's activations on disk, read shuffled, in bounded memory (how they are
                       written: writing.py; in which order: shuffling.py; unchanged? seal.py)

@@ -119,13 +119,8 @@ def keep_top(pre: Tensor, k: int) -> Tensor:  # [... f] -> [... f]
     return torch.zeros_like(pre).scatter(-1, at, values)
 
 
-def keep_top_of_batch(pre: Tensor, k: int) -> Tensor:  # [b f] -> [b f]
-    """Keep the k b largest of a batch of b tokens: some get more than k, some fewer."""
-    return pre * (pre >= smallest_kept(pre, k))
-
-
 def smallest_kept(pre: Tensor, k: int) -> Tensor:  # [b f] -> []
-    """Return the smallest of the k b largest."""
+    """Return the smallest of a batch's k b largest: some tokens get more than k, some fewer."""
     return pre.flatten().topk(k * len(pre)).values[-1]
 
 

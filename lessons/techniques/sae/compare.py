@@ -1,6 +1,6 @@
 """Many dictionaries of one site, side by side: what they keep, and what their latents tell.
 
-    saes = shelf(sae)                            # all that ship for the same site and model
+    saes = shelf(model, sae)                     # all that ship for the same site and model
     plain = untrained(x, sae.cfg.d_sae, k)       # and what nobody trained
     table = {name: metrics.summary(one, x) for name, one in (saes | plain).items()}
 
@@ -16,19 +16,15 @@ from lessons.figures import Plot
 from lessons.points import points
 from lessons.techniques.sae import baselines, metrics, scores
 from lessons.techniques.sae.autoencoders import SAE
-from lessons.techniques.sae.files import load
-from lessons.techniques.sae.ready import SHIPS
+from lessons.techniques.sae.ready import shipped
 
 KINDS = {"TopK": "topk", "Matryoshka": "matryoshka", "ReLU": "relu", "PCA": "PCA"}
 
 
-def shelf(sae: SAE) -> dict[str, SAE]:
-    """Load what ships for this autoencoder's site and model; itself is "main", and first."""
-    files = sorted(SHIPS.parent.glob("*/cfg.json"))
-    ships = {file.parent.name: load(file.parent).requires_grad_(False) for file in files}
-    own = sae.cfg.site, sae.cfg.model
-    fit = {name: one for name, one in ships.items() if (one.cfg.site, one.cfg.model) == own}
-    return fit | {"main": sae} if "main" in fit else {"main": sae} | fit
+def shelf(model, sae: SAE) -> dict[str, SAE]:
+    """Take what ships for this model and autoencoder's site (ready.py); itself is "main"."""
+    ships = {name: one for name, (one, _) in shipped(model).items() if one.cfg.site == sae.cfg.site}
+    return ships | {"main": sae}
 
 
 def untrained(x: Tensor, d_sae: int, k: int, site: str = "") -> dict[str, SAE]:  # [n d]
@@ -103,9 +99,9 @@ def correlation(f: Tensor, z: Tensor) -> Tensor:  # [n f], [n] -> [f]
 
 
 def in_order(a: Tensor, b: Tensor) -> float:  # [m] twice
-    """Rank correlation (Spearman's; equal values as they come): 1 if both rise together."""
-    ranks = torch.stack([v.argsort(stable=True).argsort().double() for v in (a, b)])
-    return torch.corrcoef(ranks)[0, 1].item()
+    """Rank correlation (Spearman 1904), 1 if both rise together; ties share their middle rank."""
+    ranks = [(x[:, None] > x).sum(1) + (x[:, None] == x).sum(1) / 2 for x in (a, b)]
+    return torch.corrcoef(torch.stack(ranks))[0, 1].item()
 
 
 def agree(a: SAE, b: SAE) -> float:

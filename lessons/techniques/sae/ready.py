@@ -16,6 +16,7 @@ from torch import Tensor
 from lessons.techniques.sae.autoencoders import SAE, Config
 from lessons.techniques.sae.files import load
 from lessons.techniques.sae.published import PUBLISHED
+from lessons.techniques.sae.scores import activations
 from lessons.techniques.sae.store import model_hash
 from lessons.techniques.sae.training import fit
 from lessons.techniques.truth import labelled
@@ -86,9 +87,7 @@ def trained(model, seed: int = 0, steps: int = 0) -> SAE:
     small, width = model.cfg.d_model <= 128, model.cfg.d_model
     site = f"blocks.{(model.cfg.n_layers - 1) // 2}.hook_resid_post"
     tokens = labelled(model, 300 if small else 24, seed).tokens[:, : model.cfg.n_ctx]
-    with torch.no_grad():
-        _, cache = model.run_with_cache(tokens, names_filter=site)
-    x = cache[site][:, 1:].flatten(0, 1)  # [n d], BOS left out
+    x = activations(model, tokens, site)  # [n d], BOS left out
     cfg = Config(width, 4 * width, "topk", 8, site=site, model=model_hash(model))
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -142,9 +142,7 @@ def best_f1(f: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # [n f], [n t] -> [
     entry, t, pair = entry[order], t[order], pair[order]
     hits = pair.bincount(minlength=len(total) * n_latents)
     both = torch.arange(1, len(pair) + 1) - (hits.cumsum(0) - hits)[pair]  # [h] so far
-    score = (
-        2 * both / (count[entry] + total[t])
-    )  # equal values: the last of them is right, and most
+    score = 2 * both / (count[entry] + total[t])  # of equal values the last is right, and most
     best = torch.zeros(len(hits)).scatter_reduce(0, pair, score, "amax")
     top = score == best[pair]
     least = torch.full_like(best, -torch.inf)
