@@ -273,7 +273,9 @@ def main(arguments: list[str] | None = None) -> list[dict]:
         lambda: sweeps(*sizes, clocked, 1, clock, every=12),
         lambda: path_patching(*sizes, clocked, min(rounds, 2), clock),
         lambda: training_steps(*codes, clocked, min(rounds, 3), clock),
-        lambda: stores(*((64, 16) if args.quick else (768, 512)), clocked, min(rounds, 3), clock),
+        lambda: stores(
+            *((64, 16) if args.quick else (768, 512)), clocked, 1 if args.quick else 9, clock
+        ),
         lambda: loading(config, min(rounds, 3)),
         lambda: importing(min(rounds, 5)),
     ):

@@ -11,47 +11,63 @@ import json
 import os
 import re
 import shutil
+import statistics
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from lessons.techniques.sae.shuffling import memory
 from lessons.techniques.sae.store import Store
 from lessons.techniques.sae.writing import write
 
 Row = tuple[str, float, float | None, str]
 BATCH, POSITIONS = 4096, 128
 FULL = 256  # MiB of a store that is judged
+DISK = "wall clock, median"
 WHAT = {"site": "random", "model": "", "bos": False}
 
 
+@cache
+def random_rows(d: int) -> torch.Tensor:  # -> [b p d]
+    """Draw the activations of some documents."""
+    return torch.randn(32, POSITIONS, d, generator=torch.Generator().manual_seed(0))
+
+
 def random_store(folder, d: int, n: int, dtype: str = "float32") -> Store:
-    """Write a store of about n rows: the same 4,096 random ones, again and again."""
-    x = torch.randn(32, POSITIONS, d, generator=torch.Generator().manual_seed(0))
+    """Write a store of about n rows: those of 32 documents, again and again."""
+    x = random_rows(d)
     tokens = torch.zeros(-(-n // (POSITIONS - 1)), POSITIONS, dtype=torch.long)
     path = write(folder, tokens, lambda t: x[: len(t)], 32, d=d, dtype=dtype, **WHAT)
     return Store(path)
 
 
-def read_in_order(path: Path, *buffers: memoryview) -> None:
-    """Read a file from its beginning to its end, into some buffers in turns.
+def buffer(d: int) -> memoryview:
+    """Find memory for a batch, as the store does: how long a read takes depends on where it is."""
+    return memoryview(memory((BATCH, d)).reshape(-1).view(np.uint8))
+
+
+def read_in_order(path: Path, d: int) -> None:
+    """Read a file from its beginning to its end, into two buffers in turns.
 
     A loop over batches needs two: it has one while the next is read. A single one stays in the
     processor's cache, which no training leaves to it.
     """
     with path.open("rb", buffering=0) as stream:
-        for buffer in itertools.cycle(buffers):
-            if not stream.readinto(buffer):
+        for at in itertools.cycle((buffer(d), buffer(d))):
+            if not stream.readinto(at):
                 return
 
 
-def copy(path: Path, to: Path, buffer: memoryview) -> None:
+def copy(path: Path, to: Path, d: int) -> None:
     """Copy a file, and bring it to the disk as a store is."""
+    at = buffer(d)
     with path.open("rb", buffering=0) as stream, to.open("wb", buffering=0) as out:
-        while n := stream.readinto(buffer):
-            out.write(buffer[:n])
+        while n := stream.readinto(at):
+            out.write(at[:n])
         os.fsync(out.fileno())
 
 
@@ -66,10 +82,9 @@ def stores(d: int, mib: int, clocked, rounds: int, clock) -> list[Row]:
     """Measure rows of what, ratio, bar, how. A small store is over before it is judged: no bars."""
     rows, n = [], mib * 2**20 // (4 * d)
     least = -0.8 if mib >= FULL else None
-    how = f"{mib} MiB, {d} wide, batches of {BATCH:,}"
+    how = f"{mib} MiB, {d} wide, {DISK}"
     with tempfile.TemporaryDirectory() as aside:
         aside = Path(aside)
-        buffers = [memoryview(np.empty(BATCH * d * 4, dtype=np.uint8)) for _ in range(2)]
         halves = random_store(aside / "half", d, n, "bfloat16")
         store = random_store(aside / "store", d, n)
 
@@ -79,54 +94,45 @@ def stores(d: int, mib: int, clocked, rounds: int, clock) -> list[Row]:
 
         def recopy():
             (aside / "copy").unlink(missing_ok=True)
-            copy(store.path, aside / "copy", buffers[0])
+            copy(store.path, aside / "copy", d)
+
+        def in_order():
+            read_in_order(store.path, d)
 
         def shuffled(store=store):
             for _ in itertools.islice(store.batches(BATCH, seed=0), store.n // BATCH):
                 pass
 
-        t = clocked({"write": rewrite, "copy": recopy}, rounds, clock)
+        t = typical({"copy": recopy, "write": rewrite}, rounds)
         rows.append(("a plain copy / the store written", t["copy"] / t["write"], least, how))
-        t = clocked(
-            {
-                "shuffled": shuffled,
-                "in order": lambda: read_in_order(store.path, *buffers),
-                "one": lambda: read_in_order(store.path, buffers[0]),
-                "halves": lambda: shuffled(halves),
-            },
-            2 * rounds,
-            clock,
-        )
+        cases = {"shuffled": shuffled, "in order": in_order, "halves": lambda: shuffled(halves)}
+        t = clocked(cases, rounds, clock)
         rate = f"{mib / 1024 / t['shuffled']:.1f} GiB/s"
-        for what, case, bar in (
-            ("read in order / shuffled, in memory", "in order", least),
-            ("read into one buffer / shuffled", "one", None),
-        ):
-            rows.append((what, t[case] / t["shuffled"], bar, rate))
+        ratio = t["in order"] / t["shuffled"]
+        rows.append(("read in order / shuffled, in memory", ratio, least, rate))
         rows.append(("shuffled / shuffled from bfloat16", t["shuffled"] / t["halves"], None, rate))
-        rows.append(cold(store, buffers, shuffled, rounds, least))
+        t = typical(
+            {"in order": in_order, "shuffled": shuffled}, rounds, lambda: forget(store.path)
+        )
+        rate = f"{mib / 1024 / t['shuffled']:.1f} GiB/s, {DISK}"
+        ratio = t["in order"] / t["shuffled"]
+        rows.append(("read in order / shuffled, from the disk", ratio, least, rate))
     return rows
 
 
-def cold(store: Store, buffers: list, shuffled, rounds: int, least: float | None) -> Row:
-    """Measure reading from the disk itself, by the wall clock: it is waited for."""
-    best = {}
+def typical(cases: dict, rounds: int, before=lambda: None) -> dict[str, float]:
+    """Run every case in turns; return the median of its seconds, by the wall clock.
+
+    The disk is waited for, and others use it too: its best moment tells of luck.
+    """
+    seconds = {name: [] for name in cases}
     for _ in range(rounds):
-        for name, case in (
-            ("in order", lambda: read_in_order(store.path, *buffers)),
-            ("shuffled", shuffled),
-        ):
-            forget(store.path)
+        for name, case in cases.items():
+            before()
             start = time.perf_counter()
             case()
-            best[name] = min(best.get(name, float("inf")), time.perf_counter() - start)
-    rate = f"{store.path.stat().st_size / 2**30 / best['shuffled']:.1f} GiB/s, the wall clock"
-    return (
-        "read in order / shuffled, from the disk",
-        best["in order"] / best["shuffled"],
-        least,
-        rate,
-    )
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in seconds.items()}
 
 
 # ---- memory --------------------------------------------------------------------------------------

@@ -58,6 +58,6 @@ def test_quick_prints_every_row(capsys, monkeypatch, tmp_path):
     rows = bench.main(["--quick", "--cpu"])
     assert (
         len(rows)
-        == 14 + 5 + 3 + 7 + 5
+        == 14 + 5 + 3 + 7 + 4
         == capsys.readouterr().out.count(" ok ") + sum(not r["ok"] for r in rows)
     )

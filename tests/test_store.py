@@ -227,12 +227,12 @@ def test_the_order_does_not_depend_on_how_the_disk_is_read(store, monkeypatch):
     monkeypatch.setattr(
         os,
         "preadv",
-        lambda file, views, at: pread(file, [views[0][: max(1, len(views[0]) // 3)]], at),
+        lambda file, views, *at: pread(file, [views[0][: max(1, len(views[0]) // 3)]], *at),
     )
     assert torch.equal(next(store.batches(450, seed=0)), expected)
 
 
-def test_a_batch_mixes_documents_nearly_as_a_perfect_shuffle_does(tmp_path, monkeypatch):
+def test_a_batch_mixes_hundreds_of_documents(tmp_path, monkeypatch):
     """Count a row's companions of its own document in a batch of 4,096, as for GPT-2's activations.
 
     Rows here are shorter, and as many: in runs and blocks of as many rows as there.
@@ -243,7 +243,7 @@ def test_a_batch_mixes_documents_nearly_as_a_perfect_shuffle_does(tmp_path, monk
     pick = lambda t: torch.stack([t // positions, t % positions], -1).float()  # noqa: E731
     what = {**WHAT, "d": 2, "bos": True}
     store = Store(write(tmp_path / "s", text(documents, positions), pick, **what))
-    assert store.header["block"] == 32 and shuffling.run_length(store.n, here, batch) == 85
+    assert store.header["block"] == 32 and shuffling.run_length(store.n, here, batch) == 256
 
     def companions(document) -> float:  # [b], mean over its rows
         return float(np.square(np.unique(document, return_counts=True)[1]).sum()) / batch - 1
@@ -253,7 +253,7 @@ def test_a_batch_mixes_documents_nearly_as_a_perfect_shuffle_does(tmp_path, monk
     rng = np.random.default_rng(0)
     drawn = [rng.choice(documents * positions, batch, False) // positions for _ in range(100)]
     perfect = np.mean([companions(document) for document in drawn])
-    assert perfect == pytest.approx(0.74, abs=0.02) and ours == pytest.approx(3.3, abs=0.1)
+    assert perfect == pytest.approx(0.74, abs=0.02) and ours == pytest.approx(8.6, abs=0.1)
     assert companions(np.arange(batch) // positions) == 127  # in the order of the text
     assert np.mean([document[:-1] == document[1:] for document in steps]) < 0.04
 
@@ -262,7 +262,7 @@ def test_runs_of_a_huge_store_are_few_enough_to_be_drawn():
     n = 10**12
     length = shuffling.run_length(n, 3072, 4096)
     assert n // length <= shuffling.MOST
-    assert shuffling.run_length(700_000, 3072, 4096) == 85
+    assert shuffling.run_length(700_000, 3072, 4096) == 256
 
 
 def test_a_batch_that_is_kept_stays_what_it_was(store):

@@ -10,9 +10,10 @@ order (see shuffling.py): `places` says where each was in the text, `rows` where
 """
 
 import hashlib
+import itertools
 import os
-import time
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from minimech import MinimechError
 from minimech.hooks import nearest_sites, site_shapes
 from minimech.tokens import check_tokens
 
-IN_MEMORY = 2e9  # bytes per second: what takes longer came from the disk itself
+AHEAD = 4  # batches that the disk is asked for, before they are read
 
 
 @torch.no_grad()
@@ -205,21 +206,25 @@ class Store:
             first = step * batch + rank * part
             return list(runs(self.n, length, seed, first, first + part))
 
-        now = parts(step)
+        steps, coming = map(parts, itertools.count(step)), deque()
         while True:
-            x, began = lend(pool, (part, self.d)), time.perf_counter()
-            self._read(x, now)
-            slow = time.perf_counter() - began > part * self.width / IN_MEMORY
-            step, now = step + 1, parts(step + 1)
-            self._read_ahead(now if slow else [])
+            while len(coming) <= AHEAD:
+                coming.append(next(steps))
+                self._read_ahead(coming[-1])
+            x = lend(pool, (part, self.d))
+            self._read(x, coming.popleft())
             yield x
             del x
 
     def _read_ahead(self, runs: list) -> None:
-        """Ask for the next batch to be brought from the disk while this one is worked on."""
-        for row, count in runs if hasattr(os, "posix_fadvise") else ():
+        """Ask for what is not in memory, to be brought while those before are worked on."""
+        byte = bytearray(1)
+        for row, count in runs if hasattr(os, "RWF_NOWAIT") else ():
             at, size = row * self.width, count * self.width
-            os.posix_fadvise(self.file, at, size, os.POSIX_FADV_WILLNEED)
+            try:
+                os.preadv(self.file, [byte], at + size // 2, os.RWF_NOWAIT)
+            except OSError:  # it would have to wait
+                os.posix_fadvise(self.file, at, size, os.POSIX_FADV_WILLNEED)
 
     def _read(self, x: Tensor, runs) -> None:
         """Fill x [r d] with runs of rows: (first row, how many), ..."""

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -133,7 +134,6 @@ def write(folder, tokens: Tensor, rows_of: Callable, batch: int = 32, **what) ->
             path = folder / "activations.bin"
             with path.open("ab", buffering=0) as out:
                 total = append(out, header, tokens, rows_of, batch)
-                os.fsync(out.fileno())
             made = {"sum": total.told(), "mtime_ns": path.stat().st_mtime_ns}
             header._replace(complete=True, **made).write(folder)
     except OSError as error:
@@ -174,7 +174,10 @@ def same(folder: Path, there: Header, asked: Header) -> Header:
 
 
 def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -> seal.Sum:
-    """Write the blocks that are not yet written; return the sum of all."""
+    """Write the blocks that are not yet written; return the sum of all.
+
+    One is brought to the disk while the next is made: neither waits for the other.
+    """
     try:
         fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -184,7 +187,9 @@ def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -
     out.truncate(sum(counts[:whole]) * header.width)
     total = seal.of(Path(out.name), size(Path(out.name).parent))
     how = {"desc": header.site, "unit": " documents", "delay": 2, "disable": None, "leave": False}
-    with tqdm(total=len(tokens), initial=min(whole * header.block, len(tokens)), **how) as bar:
+    done = min(whole * header.block, len(tokens))
+    with tqdm(total=len(tokens), initial=done, **how) as bar, ThreadPoolExecutor(1) as disk:
+        brought = disk.submit(os.fsync, out.fileno())
         for block in range(whole, len(counts)):
             some, x = tokens.split(header.block)[block], []
             for part in some.split(batch):
@@ -192,6 +197,9 @@ def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -
                 bar.update(len(part))
             order = kept(some, header.bos)[written(block, counts[block])]
             write_rows(out, torch.cat(x) if len(x) > 1 else x[0], order, header, total)
+            brought.result()
+            brought = disk.submit(os.fsync, out.fileno())
+        brought.result()
     return total
 
 
