@@ -38,6 +38,18 @@ def run_script(lesson: str, root: Path = ROOT, **env) -> subprocess.CompletedPro
     )
 
 
+def check_told(stdout: str, path: Path, out: Path, pictures: int) -> None:
+    """Check that a lesson's output fits a page, and that it and the page tell the story once."""
+    from lessons.telling import page
+
+    lines = [line for line in stdout.splitlines() if ".html" not in line]
+    assert max(map(len, lines)) <= 100
+    for cell in page.read(path)[1]:
+        assert stdout.count(cell.prose) == 1
+    html = (out / "index.html").read_text(encoding="utf-8")
+    assert html.count("<img ") == len(list(out.glob("*.png"))) == pictures
+
+
 def run_here(script: str, path: Path, model, out: Path, patch, skip=()) -> None:
     """Run a lesson's text in this process, on a model, and leave all settings as they were.
 

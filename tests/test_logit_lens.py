@@ -10,9 +10,8 @@ import torch
 
 from lessons.expect import Disagreement
 from lessons.techniques import logit_lens
-from lessons.telling import page
 from minimech import HookedTransformer
-from tests.clones import ROOT, run_here, run_script
+from tests.clones import ROOT, check_told, run_here, run_script
 from tests.test_lesson_03 import SHIPS, stand_in
 from tests.wrong import logit_lens as answers
 
@@ -55,12 +54,7 @@ def test_it_runs_and_every_row_holds(run):
 
 def test_what_is_printed_fits_a_page_and_the_story_stands_once(run):
     done, out = run
-    lines = [line for line in done.stdout.splitlines() if "index.html" not in line]
-    assert max(map(len, lines)) <= 100
-    for cell in page.read(SCRIPT)[1]:
-        assert done.stdout.count(cell.prose) == 1
-    html = (out / "index.html").read_text(encoding="utf-8")
-    assert html.count("<img ") == len(list(out.glob("*.png"))) == 5
+    check_told(done.stdout, SCRIPT, out, 5)
 
 
 BREAKS = [  # before, after, the row that stops, the cells that are not needed for it

@@ -11,10 +11,9 @@ import torch
 from lessons.expect import Disagreement
 from lessons.techniques import graded, interventions, probing
 from lessons.techniques.truth import labelled
-from lessons.telling import page
 from minimech import HookedTransformer, MinimechError, ModelConfig, Tokenizer
 from minimech.weights import save_pretrained
-from tests.clones import ROOT, run_here, run_script
+from tests.clones import ROOT, check_told, run_here, run_script
 
 SCRIPT = ROOT / "lessons" / "08_probing.py"
 WORLD = ROOT / "weights" / "world"
@@ -57,12 +56,7 @@ def test_it_runs_and_every_row_holds(run):
 
 def test_what_is_printed_fits_a_page_and_the_story_stands_once(run):
     done, out = run
-    lines = [line for line in done.stdout.splitlines() if "index.html" not in line]
-    assert max(map(len, lines)) <= 100
-    for cell in page.read(SCRIPT)[1]:
-        assert done.stdout.count(cell.prose) == 1
-    html = (out / "index.html").read_text(encoding="utf-8")
-    assert html.count("<img ") == len(list(out.glob("*.png"))) == 7
+    check_told(done.stdout, SCRIPT, out, 7)
 
 
 # ---- its edits -----------------------------------------------------------------------------------

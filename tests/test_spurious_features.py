@@ -17,10 +17,9 @@ from lessons.techniques import probing, repairs, steering
 from lessons.techniques import spurious_features as spurious
 from lessons.techniques.sae import compare, ready
 from lessons.techniques.sae.files import load, save
-from lessons.telling import page
 from minimech import HookedTransformer, MinimechError
 from minimech.world import VOCABULARY
-from tests.clones import ROOT, run_here, run_script
+from tests.clones import ROOT, check_told, run_here, run_script
 from tests.test_lesson_03 import stand_in
 
 SCRIPT = ROOT / "lessons" / "10_spurious_features.py"
@@ -71,12 +70,7 @@ def test_it_runs_and_every_row_holds(run):
 
 def test_what_is_printed_fits_a_page_and_the_story_stands_once(run):
     done, out = run
-    lines = [line for line in done.stdout.splitlines() if "index.html" not in line]
-    assert max(map(len, lines)) <= 100
-    for cell in page.read(SCRIPT)[1]:
-        assert done.stdout.count(cell.prose) == 1
-    html = (out / "index.html").read_text(encoding="utf-8")
-    assert html.count("<img ") == len(list(out.glob("*.png"))) == 6
+    check_told(done.stdout, SCRIPT, out, 6)
 
 
 BREAKS = [  # file, before, after, the row that stops
