@@ -221,6 +221,19 @@ def test_a_latent_in_full_shows_the_dashboards_numbers(made, opened):
             assert line == [list(token) for token in zip(words, numbers, marks)]
 
 
+def test_what_is_true_can_be_hidden_from_who_wants_to_guess(opened):
+    browser = opened("#latent=3")
+    seen = "(() => [...document.querySelectorAll('.truth')]"
+    seen += ".filter(e => getComputedStyle(e).visibility === 'visible').length)()"
+    told = browser.run(seen)
+    assert told > 400  # two columns, and the latent's own
+    browser.run("document.querySelector('.search [type=checkbox]').click()")
+    assert browser.run(seen) == 0
+    assert browser.run(NUMBERS)[:5] == [0, 1, 2, 3, 4]  # F1 would tell by the order
+    browser.run("document.querySelector('.search [type=checkbox]').click()")
+    assert browser.run(seen) == told
+
+
 def test_the_table_sorts_by_every_column(made, opened):
     browser = opened()
     assert browser.run(NUMBERS) == by_f1(made)[:200]

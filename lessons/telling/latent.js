@@ -26,14 +26,16 @@ function drawDetail(one) {
     `${hundredths(one.mean)} in the mean there, ${hundredths(one.most)} at most`);
   if (one.best) {
     const [, f1, precision, recall, least] = one.best;
-    fact("best true feature", `${featureOf(one)}, F1 ${hundredths(f1)}, where it is at least ` +
-      `${hundredths(least)}: ${precision} % of these tokens have it, ${recall} % of all that do`);
+    const told = fact("best true feature", `${featureOf(one)}, F1 ${hundredths(f1)}, where it is ` +
+      `at least ${hundredths(least)}: ${precision} % of these tokens have it, ${recall} % of all ` +
+      "that do");
+    told.classList.add("truth");
   }
   if (one.lost != null) {
     const where = data.documents > 1 ? `in up to ${data.documents} documents` : "in one document";
     fact("lost without it", `${nats(one.lost)} nats at each of these tokens, measured ${where}`);
   }
-  fact("words it is on at", list(one.at, (share) => `${share} %`));
+  fact("words, by activation", list(one.at, (share) => `${share} %`));
   links(fact("alike in direction", ""), one.near, hundredths);
   links(fact("on at the same tokens", ""), one.with, (share) => `${share} %`);
   one.seen.forEach((some, i) => {

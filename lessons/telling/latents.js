@@ -32,6 +32,7 @@ const COLUMNS = [
   hasLost && ["lost, nats", (one) => (one.lost == null ? "" : nats(one.lost)), (one) => one.lost],
 ].filter(Boolean);
 
+const kind = (column) => (["F1", "best true feature"].includes(column) ? "truth" : "");
 let sort = { column: hasBest ? 1 : 2, turned: false }; // `turned`: the other way round
 let order = latents, drawn = MORE, chosen = null;
 
@@ -45,12 +46,22 @@ const scope = add(form, "select", { "aria-label": "where to search" });
 for (const [value, text] of Object.entries(SCOPES)) {
   if (value !== "best" || hasBest) add(scope, "option", { value, text });
 }
+if (hasBest) { // read first, then look
+  const label = add(form, "label", { text: "guess first " });
+  const guess = add(label, "input", { type: "checkbox" });
+  label.title = "hide the true features and their F1";
+  guess.onchange = () => {
+    main.classList.toggle("guessing", guess.checked);
+    sort = { column: guess.checked ? 0 : 1, turned: false };
+    refresh();
+  };
+}
 const found = add(left, "output", { class: "soft", "aria-live": "polite" });
 const scroll = add(left, "div", { class: "rows" });
 const table = add(scroll, "table", { role: "grid", "aria-label": "latents" });
 const headRow = add(add(table, "thead", {}), "tr", {});
 const heads = COLUMNS.map(([name], i) => {
-  const head = add(headRow, "th", { scope: "col" });
+  const head = add(headRow, "th", { scope: "col", class: kind(name) });
   const button = add(head, "button", { type: "button", text: name });
   button.onclick = () => {
     sort = { column: i, turned: sort.column === i && !sort.turned };
@@ -115,7 +126,7 @@ function drawRows() {
   body.replaceChildren();
   for (const one of order.slice(0, drawn)) {
     const row = add(body, "tr", { "data-n": one.n });
-    for (const [, say] of COLUMNS) add(row, "td", { text: say(one) });
+    for (const [name, say] of COLUMNS) add(row, "td", { text: say(one), class: kind(name) });
     row.onclick = () => { choose(one); if (narrow()) detail.scrollIntoView(); };
   }
   more.hidden = drawn >= order.length;

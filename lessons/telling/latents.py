@@ -41,7 +41,7 @@ def parts(told) -> list[tuple[str, str]]:
         return [("near", near(told))]
     at = "  ".join(f"{plain(word).strip()} {share:.0%}" for word, share in told.at)
     return [
-        ("on at", f"{at}  (share of its tokens)"),
+        ("on at", f"{at}  (share of all its activation)"),
         ("how much", histogram(told)),
         ("promotes", f"{listed(told.promotes)}  (logits: the direct way only)"),
         ("suppresses", listed(told.suppresses)),

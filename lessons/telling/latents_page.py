@@ -12,12 +12,15 @@ from html import escape
 from lessons.telling import live, page
 from lessons.telling.latents import feature, plain
 
+GUESS = """ Guess first: the box hides what is true. F1 is of this
+same text, at the best of all thresholds: on other text it is lower."""
 INTRO = """\
 <h1>{title}</h1>
 <p class="soft">Each latent is a direction that the autoencoder found at {site}, over {n_tokens:,}
 tokens of text. Choose one to see where it is on. A name is yours to give: look at the weaker
-quarters too, not only at the strongest contexts. Search by a word, a true feature or a number; sort
-by a click on a column's head. Keys: <kbd>/</kbd> to search, arrows to go from one to the next.</p>
+quarters too, not only at the strongest contexts.{guess} Search by a word, a true feature or a
+number; sort by a click on a column's head. Keys: <kbd>/</kbd> to search, arrows to go from one to
+the next.</p>
 <noscript><p>This page needs JavaScript to draw its table. Without it, a single latent is told as
 text by lessons/techniques/sae/dashboards.py.</p></noscript>"""
 
@@ -30,7 +33,9 @@ def html(told: list, lost: list[float], documents: int, tokens, word) -> str:
     """
     first = told[0]
     title = f"{first.n_latents:,} latents of {first.site}"
-    intro = INTRO.format(title=escape(title), site=escape(first.site), n_tokens=first.n_tokens)
+    guess = GUESS if any(map(feature, told)) else ""
+    names = {"title": escape(title), "site": escape(first.site), "guess": guess}
+    intro = INTRO.format(**names, n_tokens=first.n_tokens)
     ids: dict[str, int] = {}  # by text: several tokens may be written alike
     texts = [[ids.setdefault(plain(word(token)), len(ids)) for token in row if token >= 0]
              for row in tokens.tolist()]  # fmt: skip

@@ -47,7 +47,7 @@ def text_options(add) -> None:
     add("--docs", type=count, default=300, help="documents of the small world's text (300)")
     add("--seed", type=int, default=1, help="of that text (1)")
     add("--text", type=Path, metavar="FILE", help="read this text file instead")
-    add("--threads", type=count, default=1, help="(1: of many small steps, most wait for others)")
+    add("--threads", type=count, default=1, help="(1: in steps so small, more only wait)")
 
 
 def sae_options(add) -> None:

@@ -59,7 +59,8 @@ def score(args) -> None:
     """Measure an autoencoder: how sparse, how true, what the model loses with it in its place.
 
     And, on the small world's text, which of the true features have a latent: the latent and its
-    threshold are chosen on one text (--seed), and judged on another (--seed + 1), as all is.
+    threshold are chosen on one text (--seed), and judged on another (--seed + 1), as are the
+    numbers above them. weights/sae/main was chosen on seed 2: --seed 2 judges it on seed 3.
     """
     from lessons.techniques.sae import scores
 

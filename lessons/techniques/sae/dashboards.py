@@ -50,7 +50,7 @@ class Dashboard:
     n_tokens: int  # of so many
     mean: float = 0.0  # of its activation, where it is on
     largest: float = 0.0
-    at: list[tuple[str, float]] = field(default_factory=list)  # word, share of the tokens
+    at: list[tuple[str, float]] = field(default_factory=list)  # word, share of all its activation
     histogram: list[int] = field(default_factory=list)  # BINS equal bins from 0 to the largest
     top: list[Context] = field(default_factory=list)
     spread: list[tuple[str, list[Context]]] = field(default_factory=list)  # by quarter
@@ -84,7 +84,7 @@ def describe(seen: Survey, latent: int, ablated: bool = True) -> Dashboard:
     if not len(where):
         return told
     told.mean, told.largest = value.mean().item(), value[0].item()
-    told.at = commonest(seen, where)
+    told.at = words_at(seen, where, value)
     told.histogram = value.histc(BINS, 0, told.largest).long().tolist()
     told.top, told.spread = contexts(seen, latent)
     push = promoted(seen, latent)  # [v]
@@ -143,10 +143,14 @@ def promoted(seen: Survey, latent: int) -> Tensor:  # -> [v]
     return logits - logits.mean()
 
 
-def commonest(seen: Survey, where: Tensor, n: int = 5) -> list[tuple[str, float]]:
-    """Name the words that a latent is most often on at, and their share of its tokens."""
-    ids, counts = seen.tokens.flatten()[where].unique(return_counts=True)
-    share, which = (counts / len(where)).topk(min(n, len(ids)))
+def words_at(seen: Survey, where: Tensor, value: Tensor, n: int = 5) -> list[tuple[str, float]]:
+    """Name the words that a latent is on at, and their share of all its activation.
+
+    Counting tokens instead would name words where it is often on, but hardly.
+    """
+    ids, at = seen.tokens.flatten()[where].unique(return_inverse=True)
+    total = torch.zeros(len(ids)).index_add(0, at, value.float())
+    share, which = (total / total.sum()).topk(min(n, len(ids)))
     return [(seen.word(i), s) for i, s in zip(ids[which].tolist(), share.tolist())]
 
 
