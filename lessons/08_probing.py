@@ -67,7 +67,8 @@ lesson.show(model.to_string(text.tokens[0, 1:18]) + " ...")
 every = logit_lens.depths(model.cfg.n_layers)
 some = sorted({0, 1, 2, len(every) // 2, len(every) - 2, len(every) - 1})
 sites = {depth: every[depth] for depth in [[*every][i] for i in some]}
-_, cache = model.run_with_cache(text.tokens, names_filter=lambda site: site in sites.values())
+run = {"names_filter": [*sites.values()], "stop_at_layer": model.cfg.n_layers}  # no logits
+_, cache = model.run_with_cache(text.tokens, **run)
 resid = torch.stack([cache[site] for site in sites.values()])  # [depth b p d]
 depths, learn = [*sites], (torch.arange(n) < cut)[:, None].expand_as(who)
 
@@ -152,7 +153,7 @@ lesson.show(figures.heatmap(values, rows, depths, title, "depth", "", "share rig
 # a probe against the word alone, a control task and an untrained model, on words that it never met.
 torch.manual_seed(0)
 blank = HookedTransformer(model.cfg, model.tokenizer)
-blank = blank.run_with_cache(text.tokens, names_filter=every["0_post"])[1][every["0_post"]]
+blank = blank.run_with_cache(text.tokens, (at := every["0_post"]), stop_at_layer=1)[1][at]
 x, coin, curved = resid[2], coins[0], probing.fit_curved
 rivals = {"linear probe": both(x, male), "random weights": both(blank, male)}
 rivals |= {"difference of means": both(x, male, fit=probing.means_probe)}
@@ -279,7 +280,8 @@ lesson.recorded("9.3", "loss, every gender swapped", swapped["loss"], 0.01)
 lesson.recorded("9.4", "loss, nothing swapped", exam.loss, 0.01)
 lesson.recorded("9.5", "control: random, lowest, the pronoun's", control_["pronoun"], 0.05)
 lesson.recorded("9.6", "control: random, the object's", control_["indirect_object"], 0.02)
-title = f"Each swap turns its own: gender leaves {swapped['pronoun']:.2f} of the pronoun's lead"
+title = f"Gender swapped leaves {swapped['pronoun']:.2f} of the pronoun's lead, "
+title += f"{swapped['indirect_object']:.2f} of the object's"
 lesson.show(graded.left(runs, title), "swaps")
 
 # %% 10. The same at every depth

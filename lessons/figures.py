@@ -9,12 +9,14 @@ import io
 import shutil
 import sys
 import textwrap
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 DARK, LIGHT, GREY = "#1f4e79", "#e3a83b", "#9a9a9a"
 STYLES = [(DARK, "-", "o"), ("#c46a1b", "--", "s"), (GREY, ":", "^"), ("#1c1c1c", "-.", "D")]
@@ -36,7 +38,11 @@ class Plot:
     def png(self) -> bytes:
         """The picture as a PNG file, drawn once for all who want it."""
         memory = io.BytesIO()
-        self.figure.savefig(memory, format="png")
+        for said in self.figure.findobj(lambda it: isinstance(it, Text) and "$" in it.get_text()):
+            said.set_parse_math(False)  # GPT-2 has the token "$$", and it is no formula
+        with warnings.catch_warnings():  # a token may be in letters that the font does not have
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            self.figure.savefig(memory, format="png")
         return memory.getvalue()
 
 

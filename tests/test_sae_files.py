@@ -387,11 +387,19 @@ def test_the_hub_gives_two_files_and_no_more(tmp_path, monkeypatch):
         (repo, f"{SITE}/{file}", "5bd69d8", False)
         for file in ("cfg.json", "sae_weights.safetensors")
     ]
-    monkeypatch.setattr(
-        huggingface_hub, "try_to_load_from_cache", lambda repo, file, revision: str(tmp_path / file)
-    )
-    load(repo, SITE)
-    assert len(asked) == 2  # nothing is asked for twice
+
+
+def test_a_cached_set_is_found_by_either_of_its_names(tmp_path, monkeypatch):
+    published(tmp_path / SITE, OLD)
+    pinned = "5bd69d8ccac6b19d91934c5aeed4866f8b6e50c7"
+
+    def cached(repo, file, revision):
+        return str(tmp_path / file) if revision == pinned else None
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: pytest.fail())
+    for name in ("gpt2-small-res-jb", "jbloom/GPT2-Small-SAEs-Reformatted"):
+        load(name, SITE)  # nothing is asked for twice
 
 
 def test_with_no_network_there_is_a_sentence():
@@ -400,7 +408,8 @@ def test_with_no_network_there_is_a_sentence():
 
 
 def test_a_published_set_asks_for_its_site():
-    assert "blocks.8.hook_resid_pre" in message(load, "gpt2-small-res-jb")
+    for name in ("gpt2-small-res-jb", "jbloom/GPT2-Small-SAEs-Reformatted"):
+        assert "blocks.8.hook_resid_pre: which?" in message(load, name)
 
 
 # ---- another model -------------------------------------------------------------------------------

@@ -188,6 +188,13 @@ def test_no_token_ends_the_data_or_becomes_an_element():
     html.encode()  # a lone surrogate would have no place in UTF-8
 
 
+def test_any_token_can_be_a_label(recwarn):
+    """GPT-2 has tokens that would be formulas, and letters that the font does not have."""
+    rows, columns = [" $$", "#$#$"], ["中", "\N{WASTEBASKET}"]
+    assert figures.heatmap([[1, 2], [3, 4]], rows, columns, "costs $5", "x", "y", "u").png
+    assert not recwarn.list
+
+
 def test_a_page_without_live_figures_has_no_script():
     html = written([figures.bars([1.0], ["one"], "a title", "x"), "text"])
     assert "<script" not in html and "attention" not in html and ".tip" not in html

@@ -50,9 +50,9 @@ def graded(model, text: Labelled) -> dict[str, Tensor]:
     return {name: torch.tensor(rows).T for name, rows in found.items()}
 
 
-def part(asked: dict[str, Tensor], start: int) -> dict[str, Tensor]:
-    """Keep what is asked in the documents from number `start` on, and count these from 0."""
-    kept = {name: rows[:, rows[0] >= start] for name, rows in asked.items()}
+def part(asked: dict[str, Tensor], start: int, stop: float = torch.inf) -> dict[str, Tensor]:
+    """Keep what is asked in the documents from number `start` to `stop`, and count these from 0."""
+    kept = {name: rows[:, (rows[0] >= start) & (rows[0] < stop)] for name, rows in asked.items()}
     shift = torch.tensor([[start], [0], [0], [0]])
     return {name: rows - shift for name, rows in kept.items() if rows.shape[1]}
 

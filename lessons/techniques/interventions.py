@@ -70,23 +70,29 @@ class Exam:
     def __post_init__(self):
         self.tokens = self.text.tokens[self.cut :]  # [b p]
         self.asked = graded.part(graded.graded(self.model, self.text), self.cut)
-        logits = self.logits()
-        self.whole, self.loss = graded.leads(logits, self.asked), graded.loss(logits, self.tokens)
+        self.whole, self.loss = self.marks()
 
-    def logits(self, *hooks) -> Tensor:  # -> [b p v]
-        """Run the documents, ten at once; hooks are (site, rows -> a hook for these documents)."""
-        parts = []
-        for rows in torch.arange(len(self.tokens)).split(10):
+    def marks(self, *hooks) -> tuple[dict[str, float], float]:
+        """Run the documents: each behaviour's mean lead, and the loss, nats per token.
+
+        Hooks are (site, rows -> a hook for these documents). So many documents at once as have
+        logits of 128 MiB, ten at most: a large vocabulary makes them long.
+        """
+        leads, loss = dict.fromkeys(self.asked, 0.0), 0.0
+        some = (1 << 25) // (self.tokens.shape[1] * self.model.cfg.d_vocab)
+        for rows in torch.arange(len(self.tokens)).split(min(10, max(1, some))):
             here = [(site, hook(rows)) for site, hook in hooks]
-            parts.append(self.model.run_with_hooks(self.tokens[rows], fwd_hooks=here))
-        return torch.cat(parts)
+            logits = self.model.run_with_hooks(self.tokens[rows], fwd_hooks=here)  # [b p v]
+            loss += graded.loss(logits, self.tokens[rows]) * len(rows) / len(self.tokens)
+            asked = graded.part(self.asked, int(rows[0]), int(rows[-1]) + 1)
+            for kind, lead in graded.leads(logits, asked).items():
+                leads[kind] += lead * asked[kind].shape[1] / self.asked[kind].shape[1]
+        return leads, loss
 
     def run(self, depth: int, hook) -> dict[str, float]:
         """Run with one change at a depth: the share left of each lead, and the loss, nats."""
-        logits = self.logits(([*self.sites.values()][depth], hook))
-        leads = graded.leads(logits, self.asked)
-        left = {kind: leads[kind] / self.whole[kind] for kind in leads}
-        return left | {"loss": graded.loss(logits, self.tokens)}
+        leads, loss = self.marks(([*self.sites.values()][depth], hook))
+        return {kind: leads[kind] / self.whole[kind] for kind in leads} | {"loss": loss}
 
     def swap(self, depth: int, where: Tensor, y: Tensor, direction: Tensor | None = None) -> dict:
         """Push each of these tokens by the distance between the classes, to the other class.

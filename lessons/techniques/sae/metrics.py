@@ -14,6 +14,7 @@ for that see scores.py. Letters: n tokens, b document, p position, d width, f la
 import torch
 from torch import Tensor
 
+from lessons.techniques.sae.writing import activations
 from lessons.techniques.sparse_autoencoders import explained_variance, l0
 from minimech import MinimechError
 from minimech.tokens import PAD
@@ -122,7 +123,7 @@ def site_mean(model, tokens: Tensor, site: str, start: int, batch: int) -> Tenso
     """Take each dimension's mean at the site, over all tokens from position `start` on."""
     total, count = 0.0, 0
     for part in tokens.split(batch):
-        x = model.run_with_cache(part, names_filter=site)[1][site][:, start:]  # [b p d]
+        x = activations(model, part, site)[:, start:]  # [b p d]
         x = x[part[:, start:] != PAD]  # [n d]
         total, count = total + x.sum(0), count + len(x)
     return total / count

@@ -25,7 +25,8 @@ def find(folder_or_repo, site: str) -> Path:
         if folder.is_dir():
             return within(folder, site)
     name = str(folder_or_repo)
-    repo, revision = PUBLISHED.get(name, (name, None))
+    known = PUBLISHED | {repo: (repo, revision) for repo, revision in PUBLISHED.values()}
+    repo, revision = known.get(name, (name, None))
     if repo.count("/") != 1 or repo.startswith((".", "/")):
         shipped = [f"weights/sae/{path.parent.name}" for path in SHIPPED.glob(f"sae/*/{CONFIG}")]
         hint = nearest_words(name, [*PUBLISHED, *shipped]) + " "
@@ -33,7 +34,7 @@ def find(folder_or_repo, site: str) -> Path:
             f"there is no folder called {name!r}. {hint.lstrip()}Known are {', '.join(PUBLISHED)}, "
             f"any folder that holds {CONFIG}, and owner/name on the hub"
         )
-    if name in PUBLISHED and not site:
+    if name in known and not site:
         raise MinimechError(
             f"{name} has one for each site, such as blocks.8.hook_resid_pre: which?"
         )

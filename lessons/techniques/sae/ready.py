@@ -4,11 +4,14 @@
     shelf = shipped(model)      all that ship for these very weights, and what is known of them
 
     the world model    weights/sae/main, which was made for these very weights
-    GPT-2 small        gpt2-small-res-jb at blocks.8.hook_resid_pre (Bloom 2024), if it is cached
+    GPT-2 small        gpt2-small-res-jb at blocks.8.hook_resid_pre (Bloom 2024), if it is cached;
+                       BOS, which it was trained on, is left out as with all others (Config.bos)
     any other          a small one, trained on the spot: it shows the way, and no more
 
 What is loaded is frozen: no gradients for its parameters.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -39,11 +42,16 @@ def ready(model) -> tuple[SAE, str]:
     sae = load(SHIPS).requires_grad_(False)
     if sae.cfg.model == model_hash(model):
         return sae, f"weights/sae/main: {told(sae)}"
-    if (model.cfg.d_model, model.cfg.n_layers) == (768, 12) and is_cached():
+    gpt2 = (model.cfg.d_model, model.cfg.n_layers) == (768, 12)
+    if gpt2 and is_cached():
         sae = load(GPT2, SITE).requires_grad_(False)
+        sae.cfg = replace(sae.cfg, bos=False)
         return sae, f"{GPT2} (Bloom 2024): {told(sae)}"
     sae = trained(model)
-    return sae, f"trained just now (none fits this model): {told(sae)}"
+    if not gpt2:
+        return sae, f"trained just now (none fits this model): {told(sae)}"
+    how = f'SAE.from_pretrained("{GPT2}", "{SITE}")'
+    return sae, f"trained just now: {told(sae)}\n(The published one is not here; {how} fetches it.)"
 
 
 def shipped(model) -> dict[str, tuple[SAE, dict]]:
