@@ -67,8 +67,7 @@ lesson.show(model.to_string(text.tokens[0, 1:18]) + " ...")
 every = logit_lens.depths(model.cfg.n_layers)
 some = sorted({0, 1, 2, len(every) // 2, len(every) - 2, len(every) - 1})
 sites = {depth: every[depth] for depth in [[*every][i] for i in some]}
-run = {"names_filter": [*sites.values()], "stop_at_layer": model.cfg.n_layers}  # no logits
-_, cache = model.run_with_cache(text.tokens, **run)
+_, cache = model.run_with_cache(text.tokens, [*sites.values()], stop_at_layer=model.cfg.n_layers)
 resid = torch.stack([cache[site] for site in sites.values()])  # [depth b p d]
 depths, learn = [*sites], (torch.arange(n) < cut)[:, None].expand_as(who)
 
@@ -280,8 +279,7 @@ lesson.recorded("9.3", "loss, every gender swapped", swapped["loss"], 0.01)
 lesson.recorded("9.4", "loss, nothing swapped", exam.loss, 0.01)
 lesson.recorded("9.5", "control: random, lowest, the pronoun's", control_["pronoun"], 0.05)
 lesson.recorded("9.6", "control: random, the object's", control_["indirect_object"], 0.02)
-title = f"Gender swapped leaves {swapped['pronoun']:.2f} of the pronoun's lead, "
-title += f"{swapped['indirect_object']:.2f} of the object's"
+title = f"Where gender is swapped, {swapped['pronoun']:.2f} of the pronoun's lead is left"
 lesson.show(graded.left(runs, title), "swaps")
 
 # %% 10. The same at every depth

@@ -29,12 +29,17 @@ def booleans(text: str) -> Tensor:
 
 
 def check_worst_group(mine, seed):
-    """Judge worst_group: ten people by hand, a group that is empty, then many."""
-    cases = ["1111101110 0000001111 0000110111", "11010 00111 01111"]
+    """Judge worst_group: thirteen people by hand, groups that are empty, then many."""
+    cases = ["1111100111110 0000000111111 0000111001111", "11010 00111 01111"]
     cases = [[booleans(part) for part in case.split()] for case in cases]
+    for k in range(4):  # each group is once the worst, and once empty
+        two, three = torch.arange(8) // 2, torch.arange(12) // 3
+        cases.append([(two != k) | (torch.arange(8) % 2 > 0), two > 1, two % 2 > 0])
+        left = three[three != k]
+        cases.append([torch.arange(9) % 3 > 0, left > 1, left % 2 > 0])
     cases.append([draw(seed + i, 90) > -0.5 for i in range(3)])
     for case in cases:
-        shown = [brief(part.long()) for part in case] if len(case[0]) < 11 else "right label gender"
+        shown = [brief(part.long()) for part in case] if len(case[0]) < 14 else "right label gender"
         shown = ", ".join(shown) if isinstance(shown, list) else "right [90], label, gender"
         want, call = loops.worst_group(*case), f"worst_group({shown}), 1 for True"
         judge(called(mine.worst_group, *case), want, call, mistakes.groups(*case))
@@ -68,10 +73,10 @@ def check_integrated(mine, seed):
     f, base = torch.tensor([[5.0, 2.0]]), torch.tensor([1.0, 0.0])
     square = lambda at: at[:, 0] ** 2  # noqa: E731
     cube = lambda at: at[:, 0] ** 3 + at[:, 0] * at[:, 1]  # noqa: E731
-    judged_walk(mine, square, f, base, 2, "the square of latent 0")
+    judged_walk(mine, square, f, base, 3, "the square of latent 0")
     two = torch.tensor([[3.0, 2.0], [0.5, -1.0]])
-    judged_walk(mine, cube, two, base, 3, "latent 0 cubed, plus latent 0 times latent 1")
-    judged_walk(mine, cube, f, base, 1, "the same")
+    for at, steps in ((two, 3), (f, 1)):
+        judged_walk(mine, cube, at, base, steps, "latent 0 cubed, plus latent 0 times latent 1")
     w = draw(seed, 7)
     bent = lambda at: (at @ w).sigmoid() + at[:, 2].square()  # noqa: E731
     judged_walk(mine, bent, draw(seed, 5, 7), draw(seed, 7), 4, "a sigmoid of a sum, and a square")
@@ -133,7 +138,10 @@ def check_matched(mine, seed):
     cases = [(size, [0]), (size, [0, 2]), (size, [2, 0]), (size, [3, 1]), (torch.ones(5), [2, 0])]
     cases.append((draw(seed, 40).abs(), [7, 30, 2, 11]))
     for size, chosen in cases:
-        got = called(mine.matched, size, chosen)
+        given = [*chosen]
+        got = called(mine.matched, size, given)
+        if given != chosen:
+            raise Wrong("your function changed its argument 2 in place (chosen): copy it first")
         call = f"matched({brief(size) if len(size) < 9 else 'size [40]'}, {chosen})"
         got = got.tolist() if isinstance(got, Tensor) else got
         if isinstance(got, list):
@@ -164,8 +172,9 @@ def check_choose(mine, seed):
     shares = torch.stack([sign, 3 * tilt, 0.5 * sign], dim=1)  # [b f]: job, gender, job again
     chosen_well(mine, shares, shares.sum(1), label, 1, "job 1, gender 3 and job 0.5, a latent each")
     halves = torch.stack([2 * sign, 1.5 * tilt, 1.5 * tilt, -0.1 * sign], dim=1)
-    chosen_well(mine, halves, halves.sum(1), label, 2, "job, and gender in two halves")
-    chosen_well(mine, halves, halves.sum(1), label, 1, "the same, but one latent only")
+    what = "job, and gender in two halves"
+    chosen_well(mine, halves, halves.sum(1), label, 2, what)
+    chosen_well(mine, halves, halves.sum(1), label, 1, f"{what}; only one may go")
     rivals = torch.stack([sign, 2 * tilt, 1.9 * tilt], dim=1)  # the error holds -1.4 of gender
     chosen_well(mine, rivals, sign + 2.5 * tilt, label, 2, "gender in two, of which one is enough")
     many = loops.lives(draw(seed, 64, 30), draw(seed, 30))
@@ -178,6 +187,7 @@ def chosen_well(mine, shares, logit, label, most, what):
     """Hold a choice against what must be true of it, and against going step by step."""
     got = called(mine.choose, shares, logit, label, most)
     call = f"choose(shares, logit, label, {most}), {what}"
+    shown = f"\n    shares    {brief(shares)}\n    logit     {brief(logit)}" * (len(shares) == 4)
     if not isinstance(got, (list, tuple, Tensor)):
         raise Wrong(f"{call} should be a list of latents, not {brief(got)}")
     got = [int(i) for i in got]
@@ -191,8 +201,8 @@ def chosen_well(mine, shares, logit, label, most, what):
     )
     if own < best - 0.1:
         before = loops.worst(shares, logit, label, [])
-        why = mistakes.why(shares, logit, label, got, own)
+        why = mistakes.why(shares, logit, label, got, most)
         raise Wrong(
             f"without {got} the worst group is right in {own:.0%}; before it was {before:.0%}, and "
-            f"going step by step gets to {best:.0%}. {why}\n  {call}"
+            f"going step by step gets to {best:.0%}. {why}\n  {call}{shown}"
         )

@@ -1,7 +1,10 @@
 """The usual mistakes of lesson 10: sentences, and what each mistake would give instead."""
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from lessons.checks.spurious_features_loops import worst
 
@@ -21,7 +24,8 @@ def groups(right: Tensor, label: Tensor, gender: Tensor) -> dict:
         "four groups, label by gender: yours are the two genders": min(
             hits[at].mean().item() for at in (gender, ~gender) if at.any()
         ),
-        "a group with nobody in it does not count: yours counts as 0 or nan there": 0.0,
+        "a group with nobody in it does not count: yours counts as 0 there": 0.0,
+        "a group with nobody in it does not count: yours is nan there": math.nan,
         "the lowest accuracy: yours is the mean of the groups": mean_of_groups(hits, label, gender),
         "a share of its own group: yours is divided by all sentences": min(
             (hits * ((label == a) & (gender == b))).mean().item()
@@ -29,7 +33,17 @@ def groups(right: Tensor, label: Tensor, gender: Tensor) -> dict:
             for b in (False, True)
             if ((label == a) & (gender == b)).any()
         ),
-    }
+    } | one_left_out(hits, label, gender)
+
+
+def one_left_out(hits: Tensor, label: Tensor, gender: Tensor) -> dict:
+    """Name those who look at three groups of four."""
+    pairs, mistakes = [(a, b) for a in (False, True) for b in (False, True)], {}
+    for out in pairs:
+        groups = [(label == a) & (gender == b) for a, b in pairs if (a, b) != out]
+        said = f"four groups, label by gender: yours leaves out label {out[0]}, gender {out[1]}"
+        mistakes[said] = min((hits[at].mean().item() for at in groups if at.any()), default=1.0)
+    return mistakes
 
 
 def mean_of_groups(hits: Tensor, label: Tensor, gender: Tensor) -> float:
@@ -62,12 +76,16 @@ def walks(score, f: Tensor, base: Tensor, steps: int) -> dict:
     def summed(points, times=way):
         return sum(slope(score, base, way, a) for a in points) / steps * times
 
-    late = sum(a * slope(score, base, way, a) for a in middles) / steps * way
+    late = [a * slope(score, base, way, a) for a in middles]  # slopes by f
+    kept = sum((steps - i) * one for i, one in enumerate(late)) / steps * way
     return off_the_middle(summed, steps) | {
         "times the latent's own way, f - base: yours is times f": summed(middles, f),
         "a share is the mean slope times the way: yours is the slope alone": summed(middles, 1),
         "the mean of the slopes: yours is their sum": summed(middles) * steps,
-        "the slope by the point on the way: yours is by f, and f moves the point by a only": late,
+        "the slope by the point on the way: yours is by f, and f moves the point by a only": (
+            sum(late) / steps * way
+        ),
+        "f.grad keeps what it had, and adds: yours is not cleared from step to step": kept,
         "each sentence its own score, so .sum(): yours is the slope of their mean": (
             summed(middles) / len(f)
         ),
@@ -105,7 +123,9 @@ def leanings(f: Tensor, one: Tensor, other: Tensor) -> dict:
     on_a, on_b = (f[one] > 0).float().mean(0), (f[other] > 0).float().mean(0)
     return {
         "a latent that is never on leans nowhere, 0: yours is 0 / 0 there": (a - b) / (a + b),
-        "means, not sums: of the one kind there may be more tokens": parts(sum_a, sum_b),
+        "the mean over the tokens of one kind: yours is a sum, or divided by the number of all": (
+            parts(sum_a, sum_b)
+        ),
         "divide by the sum of both means: yours is not divided": a - b,
         "how much it is on: yours counts how often": parts(on_a, on_b),
         "1 is the one kind alone: yours has the other sign": parts(b, a),
@@ -135,8 +155,9 @@ def partner(got, want: list[int], size: Tensor, chosen: list[int], call: str) ->
     )
 
 
-def why(shares: Tensor, logit: Tensor, label: Tensor, got: list[int], own: float) -> str:
-    """Say what may have led to a choice that does not help."""
+def why(shares: Tensor, logit: Tensor, label: Tensor, got: list[int], most: int) -> str:
+    """Say what may have led to a choice that does not help, or not enough."""
+    own = worst(shares, logit, label, got)
     sign = label * 2.0 - 1
     helped = (shares * sign[:, None]).mean(0)  # [f], for the right label, over all groups
     if not got:
@@ -149,4 +170,13 @@ def why(shares: Tensor, logit: Tensor, label: Tensor, got: list[int], own: float
         return f"Latent {i} helps the right label in all groups: it should stay."
     if any(worst(shares, logit, label, got[:n]) > own for n in range(1, len(got))):
         return "Fewer of them would do better: look again after each one that you take."
+    if len(got) < most:
+        stopped, more = f"You stopped after {len(got)} of {most}", range(shares.shape[1])
+        more = [[*got, i] for i in more if i not in got]
+        if any(worst(shares, logit, label, gone) > own for gone in more):
+            return f"{stopped}: one more would help."
+        left = logit - shares[:, got].sum(1)  # [b]
+        after = softplus(-sign[:, None] * (left[:, None] - shares)).mean(0)  # [f]
+        if after.min() < softplus(-sign * left).mean():
+            return f"{stopped}, and the mean loss can still fall."
     return "Look at the sentences that are wrong: which latents push them there?"

@@ -35,9 +35,10 @@ def worst_group(right: Tensor, label: Tensor, gender: Tensor) -> float:
 def put(x: Tensor, f: Tensor, W_dec: Tensor, latents: list[int], to: Tensor) -> Tensor:
     """Give some latents other values, and leave all else in the activation: [... d].
 
-    x [... d] is the activation, f [... f] what each latent has in it, W_dec [f d] what a latent
-    writes per unit. Each of `latents` shall have the value that `to` [f] has for it, everywhere.
-    What the autoencoder misses (its error) stays in x, and so do all other latents.
+    x [... d] is the activation: [b d], [b p d], or one [d]. f [... f] is what each latent has in
+    it, W_dec [f d] what a latent writes per unit. Each of `latents` shall have the value that `to`
+    [f] has for it, everywhere. What the autoencoder misses (its error) stays in x, and so do all
+    other latents.
     """
     # exercise 10.2: put a latent elsewhere (8 min)
     raise NotImplementedError("exercise 10.2")
@@ -156,8 +157,10 @@ def scores(right: Tensor, sample) -> tuple[float, float, float]:  # [b]
 def table(rows: dict[str, tuple], columns: list[str]) -> str:
     """Write named rows as a table: floats are shares, in percent; a dash where there is None."""
     wide = max(map(len, rows)) + 2
-    lines = [" " * wide + "".join(f"{name:>14}" for name in columns)]
+    widths = [max(10, len(name) + 2) for name in columns]
+    lines = [" " * wide + "".join(f"{name:>{n}}" for name, n in zip(columns, widths))]
     for name, row in rows.items():
         cells = [f"{x:.1%}" if isinstance(x, float) else str("-" if x is None else x) for x in row]
-        lines.append(f"{name:<{wide}}" + "".join(f"{cell:>14}" for cell in cells))
+        cells = [f"{cell:>{n}}" for cell, n in zip(cells, widths)]
+        lines.append(f"{name:<{wide}}" + "".join(cells))
     return "\n".join(lines)

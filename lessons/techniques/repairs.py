@@ -18,19 +18,37 @@ from lessons.techniques.sae import compare
 PEOPLE = "Kate Mary Anna Lucy Jane Helen John Mark Tom Paul David Jack".split()  # noqa: SIM905
 PROMPTS = [f"{name} is a {job} and" for name in PEOPLE for job in ("doctor", "nurse", "baker")]
 PUBLISHED = """\
-Published, worst group, for professors and nurses in Pythia-70M (Marks et al. 2024, as others report
-it): 24.4 % at first, 76.0 % with latents ablated, 89.0 % learned again, 91.9 % from fair data."""
+Published, worst group, for professors and nurses in Pythia-70M (Marks et al. 2024, as
+others report it): 24.4 % at first, 76.0 % with latents ablated, 89.0 % learned again,
+91.9 % from fair data."""
 # What the rows of lesson 10 gave when it was written: row -> value. The bars are bounds.
-WORLD = {"3.1": 1, "3.2": 0.11, "3.3": 0.06, "3.4": 1, "4.1": 0.947, "4.2": 0, "5.2": 0.767}
+WORLD = {"3.1": 1, "3.2": 0.11, "3.3": 0.06, "3.4": 1, "4.1": 0.947, "4.2": 0}
+WORLD |= {"4.3": 0.813, "4.4": 1.18, "10.4": 0.804, "12.8": 0.727, "5.2": 0.767}
 WORLD |= {"6.1": 0.0194, "6.3": 0.304, "7.1": 4, "7.2": 8, "7.3": 0.36, "8.1": 0.583}
-WORLD |= {"8.2": at_least(25), "8.3": at_most(3), "8.4": 0.54, "8.5": 0.0867, "8.6": 0.11}
+WORLD |= {
+    "8.2": at_least(25),
+    "8.3": at_most(3),
+    "8.4": 0.54,
+    "8.5": 0.0867,
+    "8.6": 0.127,
+    "8.7": 0.287,
+}
 WORLD |= {"9.1": 0.577, "9.2": 0.453, "10.1": 1, "10.2": 0.843, "10.3": 0.807, "11.1": 1, "11.2": 1}
 WORLD |= {"11.3": 1, "11.4": 0.518, "12.1": 1, "12.2": 1, "12.3": 0.673, "12.4": 0.687, "12.5": 1}
 WORLD |= {"12.6": 1, "12.7": 0.14, "13.1": 48.5, "13.2": at_least(25), "13.3": at_most(3)}
 WORLD |= {"13.4": 0.844, "13.5": 0.807, "14.1": 0, "14.2": 0.13, "14.3": 0.03, "15.1": 7}
 WORLD |= {"15.2": 34.7, "15.3": 0, "15.4": 0.997, "15.5": 0.232, "15.6": 0.723, "15.7": 0.512}
 WORLD |= {"16.1": 0.827, "16.2": 0.947, "16.3": 4, "16.4": 0.987, "17.1": 1, "17.2": 7.51}
-WORLD |= {"17.3": 4.09, "17.4": 7.4, "18.1": 0.039, "18.2": 0.0175, "18.3": 1.35, "18.4": 13.2}
+WORLD |= {
+    "17.3": 5.71,
+    "17.4": 7.4,
+    "17.5": 0.205,
+    "18.1": 0.039,
+    "18.2": 0.0175,
+    "18.3": 1.35,
+    "18.4": 13.2,
+    "18.5": 3.31,
+}
 KNOWN = {"world": (WORLD, "recorded")}
 
 
@@ -44,6 +62,15 @@ def view(model, sae, sample) -> tuple[Tensor, Tensor]:  # -> [b d], [b f]
 def judged(probe, x: Tensor, sample) -> tuple[float, float, float]:
     """Score a probe (w [d], b) on activations [b d] of a sample's lives."""
     return spurious_features.scores((x @ probe[0] + probe[1] > 0) == sample.label, sample)
+
+
+def apart(x: Tensor, sample) -> float:  # [b d]
+    """Divide how far women and men are apart in activations, in the mean, by how far the jobs are.
+
+    sample: Bios, whose activations they are.
+    """
+    gender, job = (probing.mean_difference(x, y).norm() for y in (sample.gender, sample.label))
+    return (gender / job).item()
 
 
 def cure(model, sae, lean: Tensor, learn, new) -> tuple[list, list[int], Tensor]:
@@ -113,7 +140,7 @@ def compared(cures: dict) -> tuple[str, figures.Plot]:
 
     There must be "nothing", "latents" and "words deleted".
     """
-    columns = ["disagree", "worst", "again: agree", "disagree", "worst"]
+    columns = ["disagree", "worst", "again: agree", "again: disagree", "again: worst"]
     table = spurious_features.table({k: (*a[1:], *b) for k, (a, b) in cures.items()}, columns)
     worst = {name: again[2] for name, (_, again) in cures.items()}
     title = f"Worst group: {worst['nothing']:.0%} at first, {worst['latents']:.0%} cured by "
@@ -177,4 +204,21 @@ def steered(moved: dict[int, float], lean: Tensor, bound: float) -> figures.Plot
     further = sum(by > bound for by in moved.values())
     title = f"From the largest effect down: {further} of {len(moved)} steer beyond the bound"
     labels = [f"{i} ({lean[i]:+.2f})" for i in moved]
-    return figures.bars([*moved.values()], labels, title, "lead of she over he, nats", limit=bound)
+    unit = "lead of she over he moves by, nats"
+    return figures.bars([*moved.values()], labels, title, unit, limit=bound)
+
+
+def dosed(doses: list, lead: Tensor, costs: Tensor, latent: int) -> list[figures.Plot]:
+    """Draw by how far pushes of some doses (lengths of a stream) move the lead, and their cost.
+
+    lead, costs [dose]: of the lead of one word over another, and of the loss on other text, in
+    nats. A quarter and 1 must be among the doses.
+    """
+    some, whole, way = doses.index(0.25), doses.index(1), "push, in lengths of a stream"
+    title = f"A quarter of a stream along latent {latent} moves the lead by {lead[some]:.1f} nats,"
+    title += f" a whole one by {lead[whole]:.1f}"
+    cost = f"On other text a quarter of a stream costs {costs[some]:.2f} nats a word, a whole one "
+    cost += f"{costs[whole]:.2f}"
+    lines = (title, "lead moves by", lead, "lead of she over he moves by, nats")
+    below = (cost, "loss rises by", costs, "loss rises by, nats a word")
+    return [figures.line(doses, {n: y}, title, way, unit) for title, n, y, unit in (lines, below)]

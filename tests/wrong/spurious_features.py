@@ -46,6 +46,26 @@ def worst_group_share_of_all(right, label, gender):
     return min((right & at).float().mean().item() for at in groups if at.any())
 
 
+def worst_group_without_nobody(right, label, gender):
+    """wrong 10.1: leaves out label False, gender False"""
+    kinds = [(0, 1), (1, 0), (1, 1)]
+    groups = [(label == a) & (gender == b) for a, b in kinds]
+    return min(right[at].float().mean().item() for at in groups if at.any())
+
+
+def worst_group_without_men_of_the_second_job(right, label, gender):
+    """wrong 10.1: leaves out label True, gender False"""
+    kinds = [(0, 0), (0, 1), (1, 1)]
+    groups = [(label == a) & (gender == b) for a, b in kinds]
+    return min(right[at].float().mean().item() for at in groups if at.any())
+
+
+def worst_group_unguarded(right, label, gender):
+    """wrong 10.1: nan"""
+    groups = [(label == a) & (gender == b) for a in (False, True) for b in (False, True)]
+    return min(right[at].float().mean().item() for at in groups)
+
+
 def worst_group_by_number(right, label, gender):
     """right 10.1"""
     group = label.long() * 2 + gender.long()
@@ -173,6 +193,16 @@ def integrated_by_f(score, f, base, steps):
     return (slope / steps * (f - base)).detach()
 
 
+def integrated_never_cleared(score, f, base, steps):
+    """wrong 10.3: not cleared"""
+    total, f = torch.zeros_like(f), f.clone().requires_grad_()
+    for i in range(steps):
+        with torch.enable_grad():
+            score(base + (i + 0.5) / steps * (f - base)).sum().backward()
+        total += f.grad
+    return total / steps * (f - base).detach()
+
+
 def integrated_of_the_mean_score(score, f, base, steps):
     """wrong 10.3: the slope of their mean"""
     points = [base + (i + 0.5) / steps * (f - base) for i in range(steps)]
@@ -210,8 +240,14 @@ def leaning_nan(f, one, other):
 
 
 def leaning_sums(f, one, other):
-    """wrong 10.4: means, not sums"""
+    """wrong 10.4: yours is a sum"""
     a, b = f[one].sum(0), f[other].sum(0)
+    return ((a - b) / (a + b)).nan_to_num()
+
+
+def leaning_of_all_tokens(f, one, other):
+    """wrong 10.4: divided by the number of all"""
+    a, b = (f * one[:, None]).mean(0), (f * other[:, None]).mean(0)
     return ((a - b) / (a + b)).nan_to_num()
 
 
@@ -302,6 +338,17 @@ def matched_sorted(size, chosen):
     return sorted(taken)
 
 
+def matched_appended(size, chosen):
+    """wrong 10.5: in place (chosen)"""
+    taken = []
+    for latent in [*chosen]:
+        far = (size - size[latent]).abs()
+        far[chosen] = torch.inf
+        taken.append(int(far.argmin()))
+        chosen.append(taken[-1])
+    return taken
+
+
 def matched_as_a_loop(size, chosen):
     """right 10.5"""
     free, taken = {*range(len(size))} - {*chosen}, []
@@ -372,6 +419,17 @@ def choose_by_the_unfamiliar(shares, logit, label, most):
     sign = (label * 2.0 - 1)[:, None]
     order = (shares * sign)[quarter : 3 * quarter].mean(0).argsort()
     return order[:most].tolist()
+
+
+def choose_one_too_few(shares, logit, label, most):
+    """wrong 10.6: one more would help"""
+    sign, gone = label * 2.0 - 1, []
+    while len(gone) < max(1, most - 1):
+        cost = softplus(-sign[:, None] * (logit[:, None] - shares)).mean(0)
+        cost[gone] = torch.inf
+        gone.append(int(cost.argmin()))
+        logit = logit - shares[:, gone[-1]]
+    return gone
 
 
 def choose_by_accuracy_and_margin(shares, logit, label, most):
