@@ -104,11 +104,14 @@ class Lesson:
         predicted, source = self.known.get(id, (None, ""))
         self.expect(id, what, predicted, observed, tolerance, source, "", ask, choices)
 
-    def show(self, item, name: str = "") -> None:
-        """Print a text, or a Plot as text; with a name the picture is kept as out/NN/name.png."""
+    def show(self, item, name: str = "", now: bool = False) -> None:
+        """Print a text, or a Plot as text; with a name the picture is kept as out/NN/name.png.
+
+        `now`: what a question is about is shown before the question, not held back.
+        """
         self.story.tell()
         self.log.append((self.story.cell, item))
-        self.story.show(item)
+        self.story.show(item, now)
         if name:
             if not self.rows:
                 self._keep_rows()  # the last run's figures are going: so do its rows

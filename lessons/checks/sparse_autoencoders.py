@@ -61,7 +61,7 @@ NAMES = "x", "W_enc", "b_enc", "W_dec", "b_dec", "k", "dead"
 def check_topk_loss(mine, seed):
     """Judge topk_loss: one token and three latents, then odd sizes; the value, then its slopes."""
     x, W_enc = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, -0.5]])
-    biases = torch.tensor([0.0, 0.5, 0.0]), torch.tensor([1.0, 0.0])
+    biases = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([1.0, -0.5])
     small = x, W_enc, biases[0], W_enc.T.contiguous(), biases[1], 1
     none, last = torch.tensor([False] * 3), torch.tensor([False, True, True])
     for dead in (none, last):
@@ -81,8 +81,8 @@ def check_topk_loss(mine, seed):
     for n_dead in (9, 2):  # more and fewer than d // 2
         dead = torch.arange(13) % 13 >= 13 - n_dead
         odd = draw(seed, 5, 7) + 1, draw(seed, 7, 13), draw(seed, 13, 1)[:, 0], draw(seed, 13, 7)
-        case = *odd, draw(seed, 7, 1)[:, 0], 3, dead
-        call = f"topk_loss(x [5 7], W_enc [7 13], ..., k=3, dead [13]), {n_dead} of them dead"
+        case = *odd, draw(seed, 7, 1)[:, 0], 4, dead
+        call = f"topk_loss(x [5 7], W_enc [7 13], ..., k=4, dead [13]), {n_dead} of them dead"
         judge_loss(mine, case, call)
         judge_slopes(mine, case, call)
 

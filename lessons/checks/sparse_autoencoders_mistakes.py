@@ -8,7 +8,7 @@ from lessons.checks.sparse_autoencoders_loops import topk_loss
 
 def counts(f: Tensor) -> dict:
     """Name the usual mistakes, and what each would give."""
-    on = (f != 0).double()
+    on, above = (f != 0).double(), (f > 0).double()
     return {
         "L0 counts latents of each token, in the mean over tokens: yours is the sum over all "
         "tokens": on.sum().item(),
@@ -20,12 +20,14 @@ def counts(f: Tensor) -> dict:
         "the last axis holds the latents: yours sums over the first": on.sum(0).mean().item(),
         "the mean goes over all tokens, whatever axes they are on: yours is of the first "
         "only": on.sum(-1).flatten()[0].item(),
+        "on is what is not 0: yours leaves out what is below 0": above.sum(-1).mean().item(),
     }
 
 
 def variances(x: Tensor, x_hat: Tensor) -> dict:
     """Name the usual mistakes, and what each would give."""
-    x, x_hat = x.double().flatten(0, -2), x_hat.double().flatten(0, -2)
+    shaped = x.double()
+    x, x_hat = shaped.flatten(0, -2), x_hat.double().flatten(0, -2)
     e = (x - x_hat).square()
     spread = (x - x.mean(0)).square()
     own = (x - x.mean(1, keepdim=True)).square()
@@ -36,6 +38,8 @@ def variances(x: Tensor, x_hat: Tensor) -> dict:
         "1 minus that: yours is the share that is missed": ratio,
         "the mean is of each dimension over all tokens: yours is one number for all": 1
         - (e.sum() / (x - x.mean()).square().sum()).item(),
+        "the mean goes over all tokens, whatever axes they are on: yours goes over the first axis "
+        "only": 1 - (e.sum() / (shaped - shaped.mean(0)).square().sum()).item(),
         "the mean is of each dimension, over tokens: yours is of each token, over dimensions": 1
         - (e.sum() / own.sum()).item(),
         "take the mean of x off in the second sum: yours divides by the squares of x itself": 1
@@ -64,8 +68,7 @@ def varied(x: Tensor) -> Tensor:  # [n d] -> []
 
 def losses(x, W_enc, b_enc, W_dec, b_dec, k, dead) -> dict:
     """Name the usual mistakes, and what each would give."""
-    everything = x, W_enc, b_enc, W_dec, b_dec, k, dead
-    plain, whole = topk_loss(*everything, part=0), topk_loss(*everything, part=1)
+    plain, whole = (topk_loss(x, W_enc, b_enc, W_dec, b_dec, k, dead, part=w) for w in (0, 1))
     right, d, some = plain + (whole - plain) / 32, x.shape[1], int(dead.sum())
     pre = torch.relu((x - b_dec) @ W_enc + b_enc)
     e = x - kept(pre, k) @ W_dec - b_dec
@@ -84,6 +87,7 @@ def losses(x, W_enc, b_enc, W_dec, b_dec, k, dead) -> dict:
         "the dead latents' loss is missing": plain,
         "the dead latents' loss is weighed with 1/32: yours with 1": whole,
         "|e|^2 is summed over d: yours takes the mean over everything": right / d,
+        "sum the second part over d too: yours is its mean": plain + (whole - plain) / (32 * d),
         "the mean goes over the tokens: yours sums them": right * len(x),
         "take b_dec off x before W_enc: yours encodes x as it is": uncentred,
         "b_dec is added once, in x_hat: yours adds it to e_hat too": plain + aux(e - late - b_dec),

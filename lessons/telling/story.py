@@ -2,8 +2,8 @@
 
 A cell that asks the reader (`ask=` in one of its calls, PREDICT=1, a terminal) is told up to its
 first paragraph that begins with "Prediction:". The rest, which knows the answer, and whatever the
-cell shows before its last question is answered, are held back until then. In a notebook nothing is
-told: its text is there.
+cell shows before its last question is answered, are held back until then (`now=True`: what the
+question is about is shown before it). In a notebook nothing is told: its text is there.
 """
 
 import importlib
@@ -66,8 +66,8 @@ class Story:
         else:
             print(text)
 
-    def show(self, item) -> None:
-        """Print a text or a Plot as text; in a notebook a Plot appears as a picture.
+    def show(self, item, now: bool = False) -> None:
+        """Print a text or a Plot as text, `now` or once it may be seen; in a notebook as a picture.
 
         An attention viewer appears as itself: it says how (`_repr_html_`).
         """
@@ -76,7 +76,7 @@ class Story:
             itself = hasattr(item, "_repr_html_")
             tools.display(item if itself else tools.Image(item.png, alt=item.title))
         else:
-            self.say(f"\n{item}")
+            (print if now else self.say)(f"\n{item}")
 
 
 def notebook():

@@ -43,7 +43,7 @@ def l0_above_a_tenth(f):
 
 
 def l0_above_zero(f):
-    """wrong 9.1: numbers are not right"""
+    """wrong 9.1: yours leaves out what is below 0"""
     return (f > 0).sum(-1).float().mean()
 
 
@@ -89,7 +89,7 @@ def variance_per_token(x, x_hat):
 
 
 def variance_by_the_first_axis(x, x_hat):
-    """wrong 9.2: numbers are not right"""
+    """wrong 9.2: yours goes over the first axis only"""
     return (1 - (x - x_hat).square().sum() / (x - x.mean(0)).square().sum()).item()
 
 
@@ -188,8 +188,13 @@ def topk_with_all_the_dead(x, W_enc, b_enc, W_dec, b_dec, k, dead):
 
 
 def topk_with_k_dead(x, W_enc, b_enc, W_dec, b_dec, k, dead):
-    """wrong 9.3: the d // 2 largest among the dead"""
-    return topk(x, W_enc, b_enc, W_dec, b_dec, k, dead, many=k + 1)
+    """wrong 9.3: yours takes k"""
+    return topk(x, W_enc, b_enc, W_dec, b_dec, k, dead, many=k)
+
+
+def topk_with_the_dead_in_the_mean(x, W_enc, b_enc, W_dec, b_dec, k, dead):
+    """wrong 9.3: sum the second part over d too"""
+    return topk(x, W_enc, b_enc, W_dec, b_dec, k, dead, weight=32 * x.shape[1])
 
 
 def topk_keeps_all(x, W_enc, b_enc, W_dec, b_dec, k, dead):
@@ -491,3 +496,16 @@ def backwards(on, truth, enough=0.8):
             break
         chosen = best
     return chosen
+
+
+def what_covers_most(on, truth, enough=0.8):
+    """right 9.6"""
+    right = (on & truth[:, None]).sum(0) / on.sum(0).clamp(min=1)
+    order, chosen, said = (right > 0.75).nonzero()[:, 0].tolist(), [], torch.zeros_like(truth)
+    while order:
+        best = max(order, key=lambda i: int((on[:, i] & truth & ~said).sum()))
+        order.remove(best)
+        chosen, said = [*chosen, best], said | on[:, best]
+        if score(on, truth, chosen) >= enough:
+            return chosen
+    return []

@@ -45,12 +45,18 @@ def frontier(table: dict[str, dict], title: str, ours: str) -> Plot:
     return points(series, title, "latents on per token (L0)", "explained variance")
 
 
-def scatter(groups: dict[str, Tensor], common: Tensor, best: Tensor) -> Plot:  # [t] all
-    """Draw the best latent's F1 against what a feature's tokens have in common (shares.py)."""
+def scatter(common: Tensor, best: Tensor, reads: Tensor, plainly: Tensor) -> Plot:  # [t] all
+    """Draw the best latent's F1 against what a feature's tokens have in common (shares.py).
+
+    reads: the features that a probe reads; plainly: those of them that are no country.
+    """
+    groups = {"countries": reads & ~plainly, "all others that a probe reads": plainly}
     series = {name: (common[of], best[of]) for name, of in groups.items() if of.any()}
-    title = "What its tokens have in common is what lets a latent tell a feature"
-    axes = "share of what sets its tokens apart that they have in common", "F1 of the best latent"
-    return points(series, title, *axes)
+    series = series or {"all: a probe reads none": (common, best)}
+    title = "Share in common and F1 of the best latent, countries left out: rank correlation "
+    title += f"{in_order(common[plainly], best[plainly]):.2f}"
+    common_axis = "what its tokens have in common (share of their squared length)"
+    return points(series, title, common_axis, "F1 of the best latent")
 
 
 def telling(sae, x: Tensor, y: Tensor, held: Tensor, held_y: Tensor, every: int = 1) -> int:
@@ -63,11 +69,42 @@ def telling(sae, x: Tensor, y: Tensor, held: Tensor, held_y: Tensor, every: int 
     return int((scores.told(sae.encode(held), held_y, *chosen) > scores.ENOUGH).sum())
 
 
-def by_word(f: Tensor, ids: Tensor, held_f: Tensor, held_ids: Tensor, words: Tensor) -> float:
-    """Share of the words [w] that have a latent: f [n f] at tokens ids [n], judged on others."""
+def frequent(tokens: Tensor, held: Tensor, least: int = 20) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the ids of two texts [b p] without BOS, [n] and [m], and the words [w] of both.
+
+    Words: those that stand in each text `least` times or more.
+    """
+    ids, held_ids = tokens[:, 1:].flatten(), held[:, 1:].flatten()
+    size = int(torch.maximum(ids.max(), held_ids.max())) + 1
+    counts = [text.bincount(minlength=size) for text in (ids, held_ids)]
+    return ids, held_ids, (torch.minimum(*counts) >= least).nonzero()[:, 0]
+
+
+def by_word(f, ids, held_f, held_ids, words, mix: torch.Generator | None = None) -> Tensor:
+    """Say of each of the words [w] whether it has a latent, 1.0 or 0.0.
+
+    f [n f] at tokens ids [n], judged on others. `mix`: with the ids mixed up, as a control.
+    """
+    if mix:
+        ids, held_ids = (x[torch.randperm(len(x), generator=mix)] for x in (ids, held_ids))
     latents = scores.choose(f, ids[:, None] == words)[1:]
     told = scores.told(held_f, held_ids[:, None] == words, *latents)
-    return (told > scores.ENOUGH).float().mean().item()
+    return (told > scores.ENOUGH).float()
+
+
+def word_list(labels: Tensor, ids: Tensor, draw: torch.Generator) -> Tensor:  # [n] bool, [n]
+    """Draw words at random, until they have as many tokens as there are labels."""
+    some, counts = ids.unique(return_counts=True)
+    order = torch.randperm(len(some), generator=draw)
+    return some[order][: 1 + int((counts[order].cumsum(0) < labels.sum()).sum())]
+
+
+def absorbed_by_luck(f, ids, words, draw: torch.Generator, size: int = 6, times: int = 20) -> float:
+    """Count how many of `size` words drawn at random are absorbed (scores.py), in the mean."""
+    drawn = [words[torch.randperm(len(words), generator=draw)[:size]] for _ in range(times)]
+    y = torch.stack([torch.isin(ids, some) for some in drawn], 1)  # [n times]
+    best = zip(y.T, *(z.tolist() for z in scores.choose(f, y)[1:]))
+    return sum(len(scores.absorbed(f, at, ids, *latent)) for at, *latent in best) / times
 
 
 def listed(table: dict[str, dict], back: dict[str, float], has: dict[str, int]) -> str:
@@ -99,9 +136,20 @@ def correlation(f: Tensor, z: Tensor) -> Tensor:  # [n f], [n] -> [f]
 
 
 def in_order(a: Tensor, b: Tensor) -> float:  # [m] twice
-    """Rank correlation (Spearman 1904), 1 if both rise together; ties share their middle rank."""
+    """Rank correlation (Spearman 1904), 1 if both rise together; ties share their middle rank.
+
+    0 where there is no order to compare: fewer than two, or all of one value.
+    """
+    if len(a) < 2:
+        return 0.0
     ranks = [(x[:, None] > x).sum(1) + (x[:, None] == x).sum(1) / 2 for x in (a, b)]
-    return torch.corrcoef(torch.stack(ranks))[0, 1].item()
+    return torch.corrcoef(torch.stack(ranks))[0, 1].nan_to_num(0).item()
+
+
+def given(a: Tensor, b: Tensor, c: Tensor) -> float:  # [m] each
+    """Rank correlation of a and b with c taken out of both (the partial one, Yule 1907)."""
+    ab, ac, bc = in_order(a, b), in_order(a, c), in_order(b, c)
+    return (ab - ac * bc) / max((1 - ac**2) * (1 - bc**2), 1e-12) ** 0.5
 
 
 def agree(a: SAE, b: SAE) -> float:
@@ -125,11 +173,3 @@ def of_the_first(sae: SAE, x: Tensor, n: int = 32) -> float:  # [n d]
     """Of all that is on, the share that is among the first n latents."""
     rate = metrics.rates(sae, x)
     return (rate[:n].sum() / rate.sum()).item()
-
-
-def as_often(f: Tensor, latent: int) -> int:  # [n f]
-    """Find another latent, the one whose number of tokens is nearest to this one's."""
-    count = (f != 0).sum(0)
-    apart = (count - count[latent]).abs()
-    apart[latent] = len(f) + 1
-    return apart.argmin().item()

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lessons.techniques.sae import writing
 from lessons.techniques.sparse_autoencoders import f1, together
 from minimech import MinimechError
 
@@ -69,8 +70,8 @@ def latents(model, sae, text) -> tuple[Tensor, dict]:
 @torch.no_grad()
 def activations(model, tokens: Tensor, site: str, batch: int = 50) -> Tensor:  # [b p] -> [n d]
     """Run the model on tokens, and return the site's activations of all positions but the first."""
-    parts = [model.run_with_cache(some, site)[1][site][:, 1:] for some in tokens.split(batch)]
-    return torch.cat(parts).flatten(2).flatten(0, 1)
+    parts = [writing.activations(model, some, site)[:, 1:] for some in tokens.split(batch)]
+    return torch.cat(parts).flatten(0, 1)
 
 
 def score_latents(f: Tensor, truth: dict, held_f: Tensor, held_truth: dict) -> list[Score]:
@@ -216,6 +217,10 @@ def absorbed(
     absorbed if the feature's latent (f >= least) is silent at most of its tokens, and another
     latent, on at that word (F1 above `enough` as a detector of this word), is on at most of the
     silent ones. share: of the word's tokens, how many are silent with the other latent on.
+
+    That counts, and proves nothing: a latent for a part of the class ("he" and "she", of pronouns)
+    is silent at the other words because they are no business of its own. Of words drawn at random
+    some are absorbed too (compare.absorbed_by_luck).
     """
     dense = f.to_dense() if f.is_sparse else f
     silent = at & (dense[:, latent] < least)
