@@ -409,6 +409,45 @@ def test_the_disk_that_fills_keeps_what_is_written(tmp_path, small_blocks):
     assert bytes_of(folder) == bytes_of(whole)
 
 
+@pytest.mark.parametrize("after", range(5))
+def test_what_the_disk_took_and_lost_is_written_again(tmp_path, small_blocks, monkeypatch, after):
+    """The system drops what it could not bring to the disk: reading it back gives anything."""
+    folder, fsync, asked = tmp_path / "store", os.fsync, []
+
+    def fail(file):
+        if os.readlink(f"/proc/self/fd/{file}").endswith("activations.bin"):
+            asked.append(file)
+            if len(asked) == after + 1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    said = message(write, folder, text(50, 10), rows_of, 4, **WHAT, bos=False)
+    assert said.startswith(f"the store in {folder} is not finished: {os.strerror(errno.EIO)}")
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert (folder / "activations.bin").stat().st_size == 864 * max(0, after - 1)  # whole blocks
+    whole = write(tmp_path / "whole", text(50, 10), rows_of, 4, **WHAT, bos=False)
+    write(folder, text(50, 10), rows_of, 4, **WHAT, bos=False)
+    assert bytes_of(folder) == bytes_of(whole)
+
+
+def test_nor_does_it_lose_what_an_earlier_call_wrote(tmp_path, small_blocks, monkeypatch):
+    folder, whole = tmp_path / "store", tmp_path / "whole"
+    for one in (whole, folder):
+        write(one, text(50, 10), rows_of, 4, **WHAT, bos=False)
+    header = json.loads((folder / "store.json").read_text()) | {"complete": False}
+    (folder / "store.json").write_text(json.dumps(header))
+    os.truncate(folder / "activations.bin", 3000)  # three blocks of 864 bytes, and part of one
+
+    def fail(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    message(write, folder, text(50, 10), rows_of, 4, **WHAT, bos=False)
+    monkeypatch.undo()
+    assert (folder / "activations.bin").stat().st_size == 3 * 864
+
+
 def test_too_little_room_is_said_before_the_work_begins(tmp_path, monkeypatch):
     free = namedtuple("usage", "free")(100)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -184,23 +184,32 @@ def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -
         raise MinimechError(f"another process is writing {out.name}; wait for it") from None
     counts = [int(n.sum()) for n in lengths(tokens, header.bos).split(header.block)]
     whole = sum(int(end) * header.width <= out.tell() for end in np.cumsum(counts))
-    out.truncate(sum(counts[:whole]) * header.width)
+    out.seek(out.truncate(sum(counts[:whole]) * header.width))
     total = seal.of(Path(out.name), size(Path(out.name).parent))
     how = {"desc": header.site, "unit": " documents", "delay": 2, "disable": None, "leave": False}
     done = min(whole * header.block, len(tokens))
     with tqdm(total=len(tokens), initial=done, **how) as bar, ThreadPoolExecutor(1) as disk:
-        brought = disk.submit(os.fsync, out.fileno())
+        brought, sure = disk.submit(os.fsync, out.fileno()), out.tell()
         for block in range(whole, len(counts)):
             some, x = tokens.split(header.block)[block], []
             for part in some.split(batch):
                 x.append(rows_of(part).to("cpu", DTYPES[header.dtype]).flatten(0, 1))  # [b*p d]
                 bar.update(len(part))
-            order = kept(some, header.bos)[written(block, counts[block])]
+            order, start = kept(some, header.bos)[written(block, counts[block])], out.tell()
             write_rows(out, torch.cat(x) if len(x) > 1 else x[0], order, header, total)
-            brought.result()
-            brought = disk.submit(os.fsync, out.fileno())
-        brought.result()
+            wait(brought, out, sure)
+            brought, sure = disk.submit(os.fsync, out.fileno()), start
+        wait(brought, out, sure)
     return total
+
+
+def wait(brought: Future, out, sure: int) -> None:
+    """Wait until what was written is on the disk; if it did not get there, keep what is sure to."""
+    try:
+        brought.result()
+    except OSError:
+        out.truncate(sure)
+        raise
 
 
 def kept(tokens: Tensor, bos: bool) -> Tensor:  # [b p] -> [r]
