@@ -2,7 +2,7 @@
 
 Papers: Marks et al. 2024, "Sparse Feature Circuits" (SHIFT); De-Arteaga et al. 2019, "Bias in
 Bios"; Sundararajan et al. 2017 (integrated gradients); Hua 2025 (a critique of SHIFT's test).
-Minutes: 60 to read and play with, 1 to run (GPT-2: some minutes). To have done first: lesson 09.
+Minutes: 60 to read and play with, 1 to run (GPT-2: about ten). To have done first: lesson 09.
 
 A classifier learns to tell doctors from nurses, and in all that it is shown the doctors are men and
 the nurses women. We find out which of the two it has learned, look inside for what it goes by, take
@@ -436,8 +436,8 @@ lesson.recorded("16.4", "ten counterexamples, no repair: worst", rare[2], 0.05)
 # %% 17. Read, and used?
 # What a classifier reads the model may use. So push: add a latent's direction to the stream at
 # every word, a quarter of a word's stream in length, towards "she". Watch the lead of "she" over
-# "he" behind "NAME is a JOB and", mean over women and men. Two hundred random directions get the
-# same push; the one of them that moves the lead furthest is the bound.
+# "he" behind "NAME is a JOB and", mean over women and men. Two hundred random directions (of GPT-2,
+# fifty) get the same push; the one of them that moves the lead furthest is the bound.
 #
 # Of those latents that lean, how many move it further than the bound?
 #
@@ -452,12 +452,12 @@ pushed = steering.Trial(model, site, repairs.PROMPTS, " she", " he", other)
 length = stream[women | men].norm(dim=-1).mean()  # of a word's stream
 toward = {i: W_dec[i] * lean[i].sign() for i in gendered}
 moved = {i: pushed(length * v / 4)[0] for i, v in toward.items()}
-random = length / 4 * steering.random_directions(200, model.cfg.d_model)  # [200 d]
-noise = torch.tensor([pushed.moves(v) for v in random]).abs()  # [200]
+random = length / 4 * steering.random_directions(200 if small else 50, model.cfg.d_model)  # [r d]
+noise = torch.tensor([pushed.moves(v) for v in random]).abs()  # [r]
 bound, by = noise.max().item(), [*moved.values()]
 means = normalize(probing.mean_difference(*known["lives"]), dim=0)  # [d]
 ask = f"Along each of the {n} latents that lean every word is pushed by a quarter of a stream. How "
-ask += 'many move the lead of "she" over "he" further than any of 200 random directions?'
+ask += f'many move the lead of "she" over "he" further than any of {len(random)} random directions?'
 lesson.recorded("17.1", "further than any random", sum(move > bound for move in by), ask=ask)
 lesson.recorded("17.2", "the best of them, by", max(by), 0.5)
 lesson.recorded("17.3", "control: the furthest random one, by", bound, 0.3)
