@@ -196,7 +196,12 @@ def append(out, header: Header, tokens: Tensor, rows_of: Callable, batch: int) -
                 x.append(rows_of(part).to("cpu", DTYPES[header.dtype]).flatten(0, 1))  # [b*p d]
                 bar.update(len(part))
             order, start = kept(some, header.bos)[written(block, counts[block])], out.tell()
-            write_rows(out, torch.cat(x) if len(x) > 1 else x[0], order, header, total)
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # others would be in the way of the one that syncs
+            try:
+                write_rows(out, torch.cat(x) if len(x) > 1 else x[0], order, header, total)
+            finally:
+                torch.set_num_threads(threads)
             wait(brought, out, sure)
             brought, sure = disk.submit(os.fsync, out.fileno()), start
         wait(brought, out, sure)
