@@ -11,7 +11,7 @@ import torch
 from lessons.expect import Disagreement
 from lessons.techniques import logit_lens
 from minimech import HookedTransformer
-from tests.clones import ROOT, check_told, run_here, run_script
+from tests.clones import ROOT, check_told, rows_that_hold, run_here, run_script
 from tests.test_lesson_03 import SHIPS, stand_in
 from tests.wrong import logit_lens as answers
 
@@ -44,11 +44,7 @@ def run(request, folder, tmp_path_factory):
 
 def test_it_runs_and_every_row_holds(run):
     done, out = run
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    rows = json.loads((out / "results.json").read_text())
-    statuses = {row["status"] for row in rows}
-    assert statuses == ({"ok"} if rows[0]["model"] == "world" else {"ok", "look"})
+    rows = rows_that_hold(done, out)
     assert len(rows) > 50 and len([row for row in rows if row["status"] == "ok"]) >= 11
 
 

@@ -1,7 +1,6 @@
 """Lesson 08 runs on the world and on a stand-in, its edits do what it says, its parts are right."""
 
 import inspect
-import json
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from lessons.techniques import graded, interventions, probing
 from lessons.techniques.truth import labelled
 from minimech import HookedTransformer, MinimechError, ModelConfig, Tokenizer
 from minimech.weights import save_pretrained
-from tests.clones import ROOT, check_told, run_here, run_script
+from tests.clones import ROOT, check_told, rows_that_hold, run_here, run_script
 
 SCRIPT = ROOT / "lessons" / "08_probing.py"
 WORLD = ROOT / "weights" / "world"
@@ -46,11 +45,7 @@ def run(request, folder, tmp_path_factory):
 
 def test_it_runs_and_every_row_holds(run):
     done, out = run
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    rows = json.loads((out / "results.json").read_text())
-    statuses = {row["status"] for row in rows}
-    assert statuses == ({"ok"} if rows[0]["model"] == "world" else {"ok", "look"})
+    rows = rows_that_hold(done, out)
     assert len(rows) > 60
 
 

@@ -19,7 +19,7 @@ from lessons.techniques.sae import compare, ready
 from lessons.techniques.sae.files import load, save
 from minimech import HookedTransformer, MinimechError
 from minimech.world import VOCABULARY
-from tests.clones import ROOT, check_told, run_here, run_script
+from tests.clones import ROOT, check_told, rows_that_hold, run_here, run_script
 from tests.test_lesson_03 import stand_in
 
 SCRIPT = ROOT / "lessons" / "10_spurious_features.py"
@@ -59,11 +59,7 @@ def run(request, folder, sae, tmp_path_factory):
 
 def test_it_runs_and_every_row_holds(run):
     done, out = run
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    rows = json.loads((out / "results.json").read_text())
-    statuses = {row["status"] for row in rows}
-    assert statuses == ({"ok"} if rows[0]["model"] == "world" else {"ok", "look"})
+    rows = rows_that_hold(done, out)
     assert ("Autoencoder: weights/sae/main" in done.stdout) == (rows[0]["model"] == "world")
     assert len(rows) > 50 and rows[-1]["id"] == "18.5"
 
